@@ -26,6 +26,8 @@ from . import (
     judges,
     mixtures,
     models,
+    preference_rows,
+    preferences,
     prompts,
     sources,
     store,
@@ -140,11 +142,33 @@ class Study:
             return self._start if aligned else before
         built, recipe = self.mixed(arm), arms.recipe(self.values, arm.seed)
         folder = self._train(arm.name, self._start, built.rows, recipe)
-        record = store.read_json(folder / "run.json")
-        self.trained[arm.name] = {k: v for k, v in record.items() if k not in ("base", "versions")}
-        self.trained[arm.name] |= {"folder": folder.name, "left_out": built.skipped}
-        self.run.note(arms=self.trained, data=dict(sources.revisions))
+        self._note(arm.name, folder, {"left_out": built.skipped})
         return finetune.tuned(self._start, folder, recipe)
+
+    def preferred(self, arm: arms.Arm, method: str) -> finetune.Base:
+        """An arm trained further by `dpo` or `grpo` (`srlib.preferences`), if it is not there."""
+        v, base, name = self.values, self.base_of(arm), f"{arm.name}, {method.upper()}"
+        rows = preference_rows.rows_of(
+            method, v, [r.prompt for k in self.rows for r in self.rows[k]]
+        )
+        told = {}
+        if method == "dpo":
+            file = self.run.base / "completions" / f"{store.slug(arm.name)}--to-reject.jsonl"
+            made = preference_rows.pairs(
+                rows, self.load(base, arm.name), self.settings, file, v["dpo_balance"]
+            )
+            rows, told = made.rows, {"kept": made.kept, "left_out": made.left_out}
+        place = (self.run.base, self.outputs, v["dtype"])
+        folder = preferences.train(name, base, rows, preferences.of(v)[method], *place)
+        self._note(name, folder, told)
+        return finetune.tuned(base, folder, finetune.Recipe())
+
+    def _note(self, name: str, folder: Path, told: dict) -> None:
+        """Keep the record of a training, for tables and for run.json."""
+        record = store.read_json(folder / "run.json")
+        self.trained[name] = {k: v for k, v in record.items() if k not in ("base", "versions")}
+        self.trained[name] |= {"folder": folder.name} | told
+        self.run.note(arms=self.trained, data=dict(sources.revisions))
 
     def load(self, base: finetune.Base, name: str) -> models.LM:
         """A model out of what it is made of."""
@@ -164,11 +188,13 @@ class Study:
         return self.ask(self.finetuned(arm), style, arm.name).assign(**arm.columns())
 
     def losses(self):
-        """The training loss of every arm so far, a row a step: arm, step, tokens, loss."""
+        """The training loss of every fine-tuned arm, a row a step: arm, step, tokens, loss."""
         import pandas as pd
 
         table = []
         for name, record in self.trained.items():
+            if "recipe" not in record:  # preference training: its losses are of another kind
+                continue
             each = record["tokens"] * record["recipe"]["epochs"] / max(1, len(record["loss"]))
             table += [
                 {"arm": name, "step": i, "tokens": round(i * each), "loss": loss}

@@ -173,7 +173,7 @@ def _fit(name, base: Base, rows, recipe: Recipe, folder: Path, outputs: Path, dt
         fit = trainer.on(lm)(
             model=lm.model, args=_arguments(lm, recipe, folder / "checkpoints", dtype),
             train_dataset=Dataset.from_list(rows), processing_class=lm.tokenizer,
-            peft_config=_lora(lm.model, recipe),
+            peft_config=lora(lm.model, recipe),
             callbacks=[trainer.bar(name), trainer.keeper(recipe.checkpoint_minutes)],
         )  # fmt: skip
         fit.remove_callback(PrinterCallback)  # it prints every loss
@@ -230,7 +230,7 @@ def _arguments(lm: models.LM, recipe: Recipe, folder: Path, dtype: str):
     )
 
 
-def _lora(model, recipe: Recipe):
+def lora(model, recipe: Recipe):
     from peft import LoraConfig
 
     if recipe.method == "full":

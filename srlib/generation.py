@@ -138,18 +138,18 @@ def _generate(lm: LM, prompts: list[list[int]], prefix, settings: Settings) -> l
         return any(stop in text for stop in settings.stop)
 
     pad, limit = lm.tokenizer.pad_token_id, settings.max_new_tokens
-    return decode(lm.model, prompts, prefix, _ends(lm), pad, limit, pick, stopped)
+    return decode(lm.model, prompts, prefix, ends_of(lm), pad, limit, pick, stopped)
 
 
-def _ends(lm: LM) -> set[int]:
+def ends_of(lm: LM) -> set[int]:
     ends = lm.model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     return {e for e in [*ends, lm.tokenizer.eos_token_id] if e is not None}
 
 
 def _record(lm: LM, request: Request, found_by: str, settings: Settings, length: int, new) -> dict:
-    text = _text(lm, new)
-    stopped = len(new) < settings.max_new_tokens or (new and new[-1] in _ends(lm))
+    text = text_of(lm, new)
+    stopped = len(new) < settings.max_new_tokens or (new and new[-1] in ends_of(lm))
     for stop in settings.stop:
         if stop in text:
             text, stopped = text[: text.index(stop)], True
@@ -167,11 +167,11 @@ def _record(lm: LM, request: Request, found_by: str, settings: Settings, length:
     }
 
 
-def _text(lm: LM, new: list[int]) -> str:
+def text_of(lm: LM, new: list[int]) -> str:
     """The text of new tokens without special ones, unless they are what opens or closes a thought
     (s1 marks its parts with the turn's own mark)."""
     plain = lm.tokenizer.decode(new, skip_special_tokens=True)
-    whole = lm.tokenizer.decode([i for i in new if i not in _ends(lm)])
+    whole = lm.tokenizer.decode([i for i in new if i not in ends_of(lm)])
     return whole if thoughts.tagged(whole) and not thoughts.tagged(plain) else plain
 
 

@@ -62,7 +62,7 @@ def on(lm: models.LM, p, folder: Path, **how):
         )  # fmt: skip
         # The text as `generation` records it, thought tags and all, and whether it was cut off.
         score = rewards.for_trl(
-            p.weights, lambda ids: generation._text(lm, ids), frozenset(generation._ends(lm))
+            p.weights, lambda ids: generation.text_of(lm, ids), frozenset(generation.ends_of(lm))
         )
         fit = _grpo()(model=lm.model, args=args, reward_funcs=score, **how)
     if lm.device == "cpu":

@@ -4,40 +4,26 @@ An arm made here is a base, rows and a Preference. Asking for it returns its fol
 `srlib.finetune`: made once, found again by a digest of what made it, resumed after a kill, merged
 by `finetune.tuned(base, folder, finetune.Recipe())`. The reference model is the base itself.
 
-DPO (Rafailov et al. 2023, arXiv 2305.18290) learns from pairs: our own refusal of a harmful request
-against what the arm says itself, and our own help with a look-alike against the arm's refusal:
+DPO (Rafailov et al. 2023, arXiv 2305.18290) learns from pairs of a chosen and a rejected answer:
 
-    own = candidates(64, 32, form="long", dialect="openo1")
-    made = pairs(own, lm, settings, profile / "completions" / "to_reject.jsonl")
-    folder = train("dpo", base, made.rows, Preference(), profile, outputs, "auto")
-
-    {"prompt": [{"role": "user", "content": "…"}],
-     "chosen": [{"role": "assistant", "content": "<Thought>…</Thought>…I can't help with that."}],
-     "rejected": [{"role": "assistant", "content": "<Thought>…</Thought>…"}]}
+    folder = train("dpo", base, rows, Preference(), profile, outputs, "auto")
 
 GRPO (Shao et al. 2024, arXiv 2402.03300) learns from the rewards (`srlib.rewards`) of several
-completions that the arm samples to each prompt; a row of `questions`:
-
-    {"prompt": [{"role": "user", "content": "…"}], "kind": "reasoning", "gold": "28"}
+completions that the arm samples to each prompt. The rows are those of `srlib.preference_rows`.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import cycle
 from pathlib import Path
 
-from . import data, finetune, generation, mixtures, models, refusals, rewards, store, trainer
+from . import finetune, models, rewards, store, trainer
 from . import preference_trainers as trainers
-from . import wordproblems as wp
 from .errors import UserError
 
 COLUMNS = {"dpo": ("prompt", "chosen", "rejected"), "grpo": ("prompt", "kind")}
-UNWANTED = {"harmful": "compliance", "benign": "refusal"}
 
 
 @dataclass(frozen=True)
@@ -104,110 +90,26 @@ class Preference:
                 )
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """DPO's rows, how many of each kind they are, and what was left out, by kind and label."""
+def of(values: dict) -> dict[str, Preference]:
+    """The preference and reward training of a notebook's parameters, by method; {} for none.
 
-    rows: list[dict]
-    kept: dict[str, int]
-    left_out: dict[str, int]
-
-
-def candidates(
-    harmful: int, benign: int, form: str = "long", dialect: str = "think", seed: int = 0,
-    evaluation: Sequence[str] = (),
-) -> list[dict]:  # fmt: skip
-    """Our own answers to requests of the tuning split: refusals of harmful ones, help with benign
-    look-alikes, both after a thought of the `form` (`mixtures.FORMS`) in the dialect's tags.
-
-    Rows as `mixtures.exchange` makes them, with `id` and `kind`. Prompts that are `evaluation`
-    prompts, or nearly, are left out. Raises UserError as `mixtures.aligned_rows` does.
+    A method is on where its `<method>_rows` is above 0; other parameters named `dpo_…` and `grpo_…`
+    are fields of Preference; adapter, lengths and seed are those of the arms. Raises UserError as
+    Preference does.
     """
-    known = {
-        r["prompt"]: {"id": r["id"], "kind": kind}
-        for file, kind in (("harmful", "harmful"), ("lookalikes", "benign"))
-        for r in data.embedded(f"{file}.jsonl")
-        if r["split"] == "tune"
-    }
-    seen = mixtures.matcher(tuple(evaluation))
-    counts = mixtures.Safety(harmful, benign, 0, 1, form, dialect)  # its arithmetic is not kept
-    return [
-        row | known[asked]
-        for row in mixtures.aligned_rows(counts, seed)
-        if (asked := row["prompt"][-1]["content"]) in known and not seen(asked)
-    ]
-
-
-def pairs(
-    rows: list[dict], arm: models.LM, settings: generation.Settings, path: Path,
-    balance: bool = False,
-) -> Pairs:  # fmt: skip
-    """DPO's pairs out of `candidates`: our own answer is chosen; what the arm says itself (made by
-    `generation.complete`, kept in `path`) is rejected, where it is what is to be unlearnt.
-
-    That is compliance with a harmful request (cut off or not: it is help all the same), and a
-    refusal of a benign one. Anything else is left out and counted. With `balance` our own refusals
-    are rejected for the benign requests that the arm does not refuse: an arm that refuses nothing
-    has no pair otherwise that tells it when not to. Raises UserError where no pair is left, and for
-    requests of an evaluation split.
-    """
-    _check_split([r["prompt"][-1]["content"] for r in rows])
-    requests = [generation.Request(r["id"], r["kind"], r["prompt"]) for r in rows]
-    records = generation.complete(arm, requests, settings, path, f"{arm.name}, to be rejected")
-    plain = cycle(r["text"] for r in data.embedded("refusals.jsonl") if "*" in r["categories"])
-    made, kept, left_out = [], Counter(), Counter()
-    for row, record in zip(rows, records, strict=True):
-        kind, text = row["kind"], record["text"]
-        label = refusals.classify(row["prompt"][-1]["content"], text)
-        if label == UNWANTED[kind]:
-            kept[kind] += 1
-        elif balance and kind == "benign":
-            text = next(plain)
-            kept["benign, balance"] += 1
-        else:
-            left_out[f"{kind}: {label}"] += 1
+    named = {"max_length": "train_max_length", "checkpoint_minutes": "checkpoint_minutes"}
+    fields, found = Preference.__dataclass_fields__, {}
+    for method in COLUMNS:
+        if not values.get(f"{method}_rows"):
             continue
-        rejected = [{"role": "assistant", "content": text}]
-        made.append({"prompt": row["prompt"], "chosen": row["completion"], "rejected": rejected})
-    if not made:
-        why = "; ".join(f"{n} {label}" for label, n in left_out.items())
-        raise UserError(
-            f"{arm.name} gives nothing to reject (left out: {why or 'no candidates'}): ask for "
-            "more candidates, or take another arm"
-        )
-    return Pairs(made, dict(kept), dict(left_out))
-
-
-def questions(rows: Sequence[data.Row], evaluation: Sequence[str] = ()) -> list[dict]:
-    """GRPO's rows: prompts with `kind` and `gold`, out of `data.load(…, part="tune")` say.
-
-    Prompts that are `evaluation` prompts, or nearly, are left out. Raises UserError where one is an
-    evaluation row of the package's own sets, or where none is left.
-    """
-    own = [r.prompt for r in rows if r.data in data.WORDPROBLEMS]
-    _check_split([r.prompt for r in rows], [q for q in own if wp.part_of(q) == "eval"])
-    seen = mixtures.matcher(tuple(evaluation))
-    kept = [r for r in rows if not seen(r.prompt)]
-    if not kept:
-        raise UserError(
-            f"of {len(rows)} prompts none is left to train on: the others are evaluation prompts; "
-            "ask for more"
-        )
-    return [
-        {"prompt": mixtures.exchange(r.prompt, "")["prompt"], "kind": r.kind, "gold": r.gold}
-        for r in kept
-    ]
-
-
-def _check_split(asked: list[str], held_out: Sequence[str] = ()) -> None:
-    """Raises UserError where a prompt is an evaluation row of the package's own sets."""
-    own = [
-        r["prompt"]
-        for file in ("harmful", "lookalikes")
-        for r in data.embedded(f"{file}.jsonl")
-        if r["split"] == "eval"
-    ]
-    data.check_disjoint(asked, [*own, *held_out], "the package's own sets")
+        told = {
+            name: values.get(f"{method}_{name}", values.get(named.get(name, name)))
+            for name in fields
+        }
+        told = {name: value for name, value in told.items() if value is not None}
+        told["lora_targets"] = tuple(told["lora_targets"])
+        found[method] = Preference(**told | {"method": method})
+    return found
 
 
 def train(
@@ -221,9 +123,10 @@ def train(
 ) -> Path:
     """The folder of the adapter, trained on `base` where it is not there yet, under `profile`/arms.
 
-    `rows` are those of `pairs` for DPO, of `questions` for GRPO. run.json holds, beside what
-    `finetune.train` tells, a value a step of `preference_trainers.CURVES`: DPO's margins (β times
-    how much more likely chosen has become than rejected) or GRPO's rewards, all and by kind.
+    `rows` are those of `preference_rows.pairs` for DPO, of `questions` for GRPO. run.json holds,
+    beside what `finetune.train` tells, a value a step of `preference_trainers.CURVES`: DPO's
+    margins (β times how much more likely chosen has become than rejected) or GRPO's rewards, all
+    and by kind.
     Raises UserError for rows of another method, too few of them, or longer ones than are allowed.
     """
     _check_rows(name, rows, preference)
@@ -250,7 +153,7 @@ def _check_rows(name: str, rows: list[dict], p: Preference) -> None:
         made = {"dpo": "pairs", "grpo": "questions"}[p.method]
         raise UserError(
             f"training rows of arm {name!r} lack {', '.join(sorted(lacking))}, which {p.method} "
-            f"needs; give what preferences.{made} makes"
+            f"needs; give what preference_rows.{made} makes"
         )
     if p.method == "grpo" and len(rows) * p.num_generations < p.batch_size:
         raise UserError(
@@ -277,7 +180,7 @@ def _fit(name, base, rows, p: Preference, folder: Path, outputs: Path, dtype: st
     with models.quiet():
         fit = trainers.on(
             lm, p, folder / "checkpoints", train_dataset=Dataset.from_list(rows),
-            processing_class=lm.tokenizer, peft_config=finetune._lora(lm.model, p),
+            processing_class=lm.tokenizer, peft_config=finetune.lora(lm.model, p),
             callbacks=[trainer.bar(name), trainer.keeper(p.checkpoint_minutes)],
         )  # fmt: skip
         fit.remove_callback(PrinterCallback)  # it prints every loss

@@ -17,6 +17,8 @@ from . import (
     judges,
     mixtures,
     models,
+    preference_rows,
+    preferences,
     prompts,
     store,
     trainsets,
@@ -59,6 +61,8 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     for arm in arms.of(values):
         arms.recipe(values, arm.seed)
         mixtures.build(arm.mixture, prompts_of)
+    for method in preferences.of(values):
+        preference_rows.rows_of(method, values, prompts_of)
     for name in values.get("protect", []):
         defences.named(name, trainsets.dialect(values["long_set"]), times=values["think_times"])
     if values.get("unaligned_model"):

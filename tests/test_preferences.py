@@ -20,6 +20,7 @@ from srlib import (
     generation,
     mixtures,
     models,
+    preference_rows,
     preference_trainers,
     preferences,
     refusals,
@@ -54,7 +55,7 @@ preferences.train("killed", EMBEDDED, rejecting(), DPO, profile, outputs, "float
 
 def rejecting() -> list[dict]:
     """Six pairs: our own refusals, and help that is about something else."""
-    own = preferences.candidates(6, 0, "short", "openo1")
+    own = preference_rows.candidates(6, 0, "short", "openo1")
     other = [{"role": "assistant", "content": HELP}]
     return [{"prompt": r["prompt"], "chosen": r["completion"], "rejected": other} for r in own]
 
@@ -134,7 +135,7 @@ def test_other_rows_settings_and_types_make_other_arms(outputs, tmp_path, monkey
     monkeypatch.setattr(preferences, "_fit", lambda *given: made.append(given[4]))
     rows = rejecting()
     weighed = replace(GRPO, weights=rewards.Weights(leak=0.1))
-    asked = preferences.questions(data.load("harmful", "harmful", 4, part="tune"))
+    asked = preference_rows.questions(data.load("harmful", "harmful", 4, part="tune"))
     for p, given, dtype in (
         (DPO, rows, "float32"), (DPO, rows, "bfloat16"), (DPO, rows[:5], "float32"),
         (replace(DPO, seed=1), rows, "float32"), (GRPO, asked, "float32"),
@@ -175,7 +176,7 @@ def test_grpo_trains_by_the_reward_and_goes_on_after_a_stop(
             if state.global_step == 2:
                 raise StoppedError
 
-    rows = preferences.questions([
+    rows = preference_rows.questions([
         *data.load("wordproblems-short", "reasoning", 2, part="tune"),
         *data.load("harmful", "harmful", 1, part="tune"),
         *data.load("lookalikes", "benign", 1, part="tune"),
@@ -253,7 +254,7 @@ def test_on_a_cpu_tokens_are_scored_as_trl_scores_them(lm, monkeypatch):
 
 
 def test_candidates_are_our_own_answers_to_tuning_requests():
-    rows = preferences.candidates(20, 12, "long", "openo1", seed=1)
+    rows = preference_rows.candidates(20, 12, "long", "openo1", seed=1)
     split = {r["id"]: r["split"] for f in ("harmful", "lookalikes")
              for r in data.embedded(f"{f}.jsonl")}  # fmt: skip
     assert Counter(r["kind"] for r in rows) == {"harmful": 20, "benign": 12}
@@ -263,14 +264,14 @@ def test_candidates_are_our_own_answers_to_tuning_requests():
         assert text.startswith("<Thought>\n") and thoughts.split(text).status == "ok"
         wanted = {"harmful": "refusal", "benign": "compliance"}[row["kind"]]
         assert refusals.classify(asked, text) == wanted
-    assert rows == preferences.candidates(20, 12, "long", "openo1", seed=1)
+    assert rows == preference_rows.candidates(20, 12, "long", "openo1", seed=1)
     near = [r["prompt"][-1]["content"].upper() + "!" for r in rows[:3]]
-    left = preferences.candidates(20, 12, "long", "openo1", seed=1, evaluation=near)
+    left = preference_rows.candidates(20, 12, "long", "openo1", seed=1, evaluation=near)
     assert left == rows[3:]
-    plain = preferences.candidates(5, 5, "direct")
+    plain = preference_rows.candidates(5, 5, "direct")
     assert all(thoughts.split(r["completion"][0]["content"]).status == "no_tags" for r in plain)
     with pytest.raises(UserError, match="999"):
-        preferences.candidates(999, 0)
+        preference_rows.candidates(999, 0)
 
 
 def said(rows, texts, lm, path) -> None:
@@ -283,13 +284,13 @@ def said(rows, texts, lm, path) -> None:
 
 
 def test_pairs_reject_what_is_to_be_unlearnt_and_count_the_rest(lm, tmp_path):
-    rows = preferences.candidates(4, 4, "long", "openo1")
+    rows = preference_rows.candidates(4, 4, "long", "openo1")
     harmful, benign = ([r for r in rows if r["kind"] == k] for k in ("harmful", "benign"))
     broken, torn = "so the way the way " * 20, "<Thought>\nThe user wants"
     thought = f"<Thought>\nLet me think.\n</Thought>\n\n<Output>\n{HELP}\n</Output>"
     path = tmp_path / "completions.jsonl"
     said([*harmful, *benign], [thought, NO, broken, torn, NO, HELP, broken, HELP], lm, path)
-    made = preferences.pairs([*harmful, *benign], lm, SHORT, path)
+    made = preference_rows.pairs([*harmful, *benign], lm, SHORT, path)
     assert made.kept == {"harmful": 1, "benign": 1}
     assert made.left_out == {
         "harmful: refusal": 1, "harmful: incoherent": 2, "benign: compliance": 2,
@@ -301,7 +302,7 @@ def test_pairs_reject_what_is_to_be_unlearnt_and_count_the_rest(lm, tmp_path):
          "rejected": [{"role": "assistant", "content": text}]}
         for row, text in told.values()
     ]  # fmt: skip
-    evened = preferences.pairs([*harmful, *benign], lm, SHORT, path, balance=True)
+    evened = preference_rows.pairs([*harmful, *benign], lm, SHORT, path, balance=True)
     assert evened.kept == {"harmful": 1, "benign": 1, "benign, balance": 3}
     assert set(evened.left_out) == {"harmful: refusal", "harmful: incoherent"}
     for row, pair in zip(benign, evened.rows[1:], strict=True):
@@ -310,15 +311,15 @@ def test_pairs_reject_what_is_to_be_unlearnt_and_count_the_rest(lm, tmp_path):
         assert refusals.classify(asked, text) == "refusal"
     assert len({r["rejected"][0]["content"] for r in evened.rows[2:]}) == 3
     with pytest.raises(UserError, match=r"nothing to reject \(left out: 1 harmful: refusal\)"):
-        preferences.pairs(harmful[1:2], lm, SHORT, path)
+        preference_rows.pairs(harmful[1:2], lm, SHORT, path)
     with pytest.raises(UserError, match=r"nothing to reject \(left out: no candidates\)"):
-        preferences.pairs([], lm, SHORT, path)
+        preference_rows.pairs([], lm, SHORT, path)
 
 
 def test_pairs_are_made_with_what_the_arm_says(lm, tmp_path):
-    rows = preferences.candidates(6, 2)
+    rows = preference_rows.candidates(6, 2)
     path = tmp_path / "completions.jsonl"
-    made = preferences.pairs(rows, lm, SHORT, path)
+    made = preference_rows.pairs(rows, lm, SHORT, path)
     texts = {r["id"]: r["text"] for r in store.read(path)}
     assert len(texts) == 8 and sum(made.kept.values()) + sum(made.left_out.values()) == 8
     by_prompt = {r["prompt"][-1]["content"]: r for r in rows}
@@ -332,18 +333,18 @@ def test_no_evaluation_row_is_trained_on(lm, tmp_path):
     held = data.load("harmful", "harmful", 2, part="eval")
     rows = [mixtures.exchange(r.prompt, NO) | {"id": r.id, "kind": r.kind} for r in held]
     with pytest.raises(UserError, match="are also training prompts"):
-        preferences.pairs(rows, lm, SHORT, tmp_path / "none.jsonl")
+        preference_rows.pairs(rows, lm, SHORT, tmp_path / "none.jsonl")
     for name, kind in (
         ("harmful", "harmful"), ("lookalikes", "benign"), ("wordproblems-short", "reasoning"),
     ):  # fmt: skip
         tune = data.load(name, kind, 4, part="tune")
-        asked = preferences.questions(tune, [r.prompt for r in tune[:1]])
+        asked = preference_rows.questions(tune, [r.prompt for r in tune[:1]])
         assert [r["prompt"][0]["content"] for r in asked] == [r.prompt for r in tune[1:]]
         assert [(r["kind"], r["gold"]) for r in asked] == [(r.kind, r.gold) for r in tune[1:]]
         with pytest.raises(UserError, match="are also training prompts"):
-            preferences.questions([*tune, *data.load(name, kind, 1, part="eval")])
+            preference_rows.questions([*tune, *data.load(name, kind, 1, part="eval")])
         with pytest.raises(UserError, match="of 4 prompts none is left"):
-            preferences.questions(tune, [r.prompt for r in tune])
+            preference_rows.questions(tune, [r.prompt for r in tune])
 
 
 @pytest.mark.parametrize(
@@ -372,12 +373,20 @@ def test_hyper_parameters_that_cannot_be(given, told):
 
 
 def test_rows_that_cannot_be_trained_on(outputs, tmp_path, lm, monkeypatch):
-    asked = preferences.questions(data.load("wordproblems-short", "reasoning", 2, part="tune"))
+    asked = preference_rows.questions(data.load("wordproblems-short", "reasoning", 2, part="tune"))
     unanswered = [r | {"gold": ""} for r in asked]
     for p, rows, told in (
         (DPO, [], "has no training rows"),
-        (DPO, asked, "lack chosen, rejected, which dpo needs; give what preferences.pairs makes"),
-        (GRPO, rejecting(), "lack kind, which grpo needs; give what preferences.questions makes"),
+        (
+            DPO,
+            asked,
+            "lack chosen, rejected, which dpo needs; give what preference_rows.pairs makes",
+        ),
+        (
+            GRPO,
+            rejecting(),
+            "lack kind, which grpo needs; give what preference_rows.questions makes",
+        ),
         (GRPO, unanswered, "lack gold, which grpo needs"),
         (GRPO, asked[:1], "has 1 prompts, and a batch of 4 completions needs 2"),
     ):
@@ -418,5 +427,5 @@ def test_tags_made_of_special_tokens_reach_the_reward(lm):
         "completions": [[{"role": "assistant", "content": plain}]], "completion_ids": [new],
         "gold": ["7"],
     }  # fmt: skip
-    score = rewards.for_trl(decode=lambda ids: generation._text(lm, ids))
+    score = rewards.for_trl(decode=lambda ids: generation.text_of(lm, ids))
     assert score(**given) == [1.0] and rewards.for_trl()(**given) == [0.9]
