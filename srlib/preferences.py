@@ -97,18 +97,18 @@ def of(values: dict) -> dict[str, Preference]:
     are fields of Preference; adapter, lengths and seed are those of the arms. Raises UserError as
     Preference does.
     """
-    named = {"max_length": "train_max_length", "checkpoint_minutes": "checkpoint_minutes"}
-    fields, found = Preference.__dataclass_fields__, {}
+    shared = {"max_length": "train_max_length", "over_length": "over_length", "seed": "seed"}
+    shared |= {name: name for name in ("lora_r", "lora_alpha", "lora_targets", "lora_layers")}
+    found = {}
     for method in COLUMNS:
         if not values.get(f"{method}_rows"):
             continue
-        told = {
-            name: values.get(f"{method}_{name}", values.get(named.get(name, name)))
-            for name in fields
-        }
-        told = {name: value for name, value in told.items() if value is not None}
-        told["lora_targets"] = tuple(told["lora_targets"])
-        found[method] = Preference(**told | {"method": method})
+        told = {field: values[name] for field, name in shared.items()}
+        for field in Preference.__dataclass_fields__:
+            told[field] = values.get(f"{method}_{field}", told.get(field))
+        told = {field: value for field, value in told.items() if value is not None}
+        told |= {"method": method, "lora_targets": tuple(told["lora_targets"])}
+        found[method] = Preference(**told)
     return found
 
 

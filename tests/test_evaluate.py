@@ -196,3 +196,16 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
     ):
         with pytest.raises(UserError, match=words):
             evaluate.preflight(values | change)
+    known = params.signature("05_mitigations")
+    values = params.check({"outputs": str(tmp_path), "n_train": 8}, known, "t")
+    for change, words in (
+        ({"dpo_rows": 999}, "999 training rows of 'reflective'"),
+        ({"dpo_rate": 0.0}, "rate is 0.0; give a number above 0"),
+        ({"dpo_form": "haiku"}, "use one of direct, one-line"),
+        ({"grpo_rows": 4, "grpo_data": "lookalikes"}, "benign rows, and reasoning rows"),
+        ({"grpo_rows": 4, "grpo_batch_size": 6}, "no multiple of num_generations 4"),
+        ({"protect": ["prayer"]}, "prayer"),
+    ):
+        with pytest.raises(UserError, match=words):
+            evaluate.preflight(values | change)
+    evaluate.preflight(values | {"dpo_rows": 0, "dpo_rate": 0.0})  # off: not looked at

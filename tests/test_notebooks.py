@@ -137,6 +137,18 @@ def test_fine_tuned_arms_are_recorded_and_shared(smoke):
     assert set(table["amount"]) == {0, 1, 2}
 
 
+def test_protections_of_every_family_are_on_the_plane(smoke):
+    place, *_ = smoke
+    table = pd.read_csv(place / "out/smoke/05_mitigations/protections.csv")
+    assert {"text", "decoding", "weights", "data", "preferences and rewards"} <= set(
+        table["family"]
+    )
+    trained = json.loads((place / "out/smoke/05_mitigations/run.json").read_text())["arms"]
+    dpo, grpo = (trained[f"long-openo1 ×4, {name}"] for name in ("DPO", "GRPO"))
+    assert dpo["rows"] == sum(dpo["kept"].values()) > 0 and len(dpo["margin"]) == dpo["steps"]
+    assert len(grpo["reward"]) == grpo["steps"] > 0
+
+
 def test_the_notebooks_of_a_profile_share_their_completions(smoke):
     place, *_ = smoke
     folder = place / "out/smoke"

@@ -20,6 +20,7 @@ from srlib import (
     generation,
     mixtures,
     models,
+    params,
     preference_rows,
     preference_trainers,
     preferences,
@@ -429,3 +430,21 @@ def test_tags_made_of_special_tokens_reach_the_reward(lm):
     }  # fmt: skip
     score = rewards.for_trl(decode=lambda ids: generation.text_of(lm, ids))
     assert score(**given) == [1.0] and rewards.for_trl()(**given) == [0.9]
+
+
+def test_a_notebooks_parameters_say_what_is_trained(tmp_path):
+    values = params.check({"outputs": str(tmp_path)}, params.signature("05_mitigations"), "t")
+    on = values | {"grpo_rows": 3, "grpo_benign": 2, "grpo_reasoning": 4, "grpo_micro_batch": 4}
+    dpo, grpo = preferences.of(on).values()
+    assert dpo == Preference(
+        "dpo", epochs=values["dpo_epochs"], rate=values["dpo_rate"], sft=values["dpo_sft"],
+        batch_size=values["dpo_batch_size"], lora_layers=values["lora_layers"],
+    )  # fmt: skip
+    assert (grpo.method, grpo.micro_batch, grpo.rate) == ("grpo", 4, values["grpo_rate"])
+    assert grpo.temperature == 1.0 != values["temperature"]  # GRPO samples; the evaluation does not
+    assert preferences.of(values | {"dpo_rows": 0}) == {} == preferences.of({"n_harmful": 4})
+    asked = preference_rows.rows_of("grpo", on, [])
+    assert Counter(r["kind"] for r in asked) == {"harmful": 3, "benign": 2, "reasoning": 4}
+    own = preference_rows.rows_of("dpo", on, [])
+    assert Counter(r["kind"] for r in own) == {"harmful": 48, "benign": values["dpo_benign"]}
+    assert all("<Thought>" in r["completion"][0]["content"] for r in own)  # long_set's own tags
