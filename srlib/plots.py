@@ -67,15 +67,16 @@ CLASSES = {
 
 def _both(across: pd.DataFrame, up: pd.DataFrame, label: str, hue: str | None) -> pd.DataFrame:
     """Return a row a point: name, group, x, y, their intervals (…_y those of y), colour, marker."""
-    points = unique(across, label).merge(unique(up, label), on=label, suffixes=("", "_y"))
-    points = points.dropna(subset=["value", "value_y"])
-    points = points.rename(columns={"value": "x", "value_y": "y"}).assign(name=points[label])
-    if points.empty:
+    met = unique(across, label).merge(unique(up, label), on=label, suffixes=("", "_y"))
+    met = met.dropna(subset=["value", "value_y"])
+    if met.empty:
         raise UserError(f"no {label} has both measures: measure both for one {label} at least")
-    points["group"] = ""
+    # Columns of its own alone: a table's may be called x, name or group.
+    points = met[["low", "high", "n", "low_y", "high_y", "n_y"]]
+    points = points.assign(x=met["value"], y=met["value_y"], name=met[label], group="")
     if hue is not None:
-        require(points, hue)
-        kinds = points[hue].convert_dtypes().astype(object)  # 4.0 beside a gap is 4
+        require(met, hue)
+        kinds = met[hue].convert_dtypes().astype(object)  # 4.0 beside a gap is 4
         points["group"] = kinds.where(kinds.notna(), "none").map(str)
     points = points.sort_values("group", key=lambda g: pd.factorize(g)[0], kind="stable")
     turns = pd.factorize(points["group"])[0]

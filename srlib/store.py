@@ -219,12 +219,15 @@ def peak_gib() -> float:
 
 
 def made_by(notebook: str, values: dict) -> str:
-    """A digest of what decides a run: the notebook's cells, its parameters, this package."""
+    """A digest of what decides a run: the notebook's cells, its parameters, this package (but not
+    how the report's pages look)."""
     from .params import root
 
     cells = json.loads((root() / "notebooks" / f"{notebook}.ipynb").read_text("utf-8"))["cells"]
     here = Path(__file__).parent
-    package = sorted([*here.glob("*.py"), *here.glob("assets/*")])
+    package = [
+        p for p in sorted([*here.glob("*.py"), *here.glob("assets/*")]) if "site" not in p.stem
+    ]
     source = ["".join(c["source"]) for c in cells]
     return digest([source, values, [file_digest(p) for p in package]])
 

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from srlib import metrics, plots, verdicts
@@ -116,6 +117,16 @@ def test_trade_off_points_are_where_the_table_says():
     drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines}
     wide = table[table["data"] != "xstest"].pivot(index="arm", columns="metric", values="value")
     assert drawn == set(zip(wide["exact_match"], wide["refusal_rate"], strict=True))
+
+
+@pytest.mark.parametrize("hue", ["group", "x", "y", "name", "colour"])
+def test_trade_off_takes_a_hue_of_any_name(hue):
+    table = metrics.tidy(graded(TWO))
+    table[hue] = table["arm"].map({arm: f"kind {i}" for i, arm in enumerate(table["arm"].unique())})
+    ax = plots.trade_off(table, hue=hue)
+    plain = plots.trade_off(metrics.tidy(graded(TWO)))
+    spots = [{(x[0], y[0]) for x, y in map(Line2D.get_data, a.lines)} for a in (ax, plain)]
+    assert spots[0] == spots[1] and "kind 0" in ax.get_legend().get_texts()[0].get_text()
 
 
 def test_trade_off_with_hue_arrows_and_a_lower_is_better_axis():
