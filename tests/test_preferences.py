@@ -445,6 +445,6 @@ def test_a_notebooks_parameters_say_what_is_trained(tmp_path):
     assert preferences.of(values | {"dpo_rows": 0}) == {} == preferences.of({"n_harmful": 4})
     asked = preference_rows.rows_of("grpo", on, [])
     assert Counter(r["kind"] for r in asked) == {"harmful": 3, "benign": 2, "reasoning": 4}
-    own = preference_rows.rows_of("dpo", on, [])
+    own = preference_rows.rows_of("dpo", on | {"dpo_form": "long"}, [])
     assert Counter(r["kind"] for r in own) == {"harmful": 48, "benign": values["dpo_benign"]}
     assert all("<Thought>" in r["completion"][0]["content"] for r in own)  # long_set's own tags
