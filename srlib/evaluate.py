@@ -94,8 +94,10 @@ class Study:
         return mixtures.aligned_rows(safety_tuning(self.values), self.values["seed"])
 
     def _train(self, name, base, rows, recipe) -> Path:
-        v = self.values
-        return finetune.train(name, base, rows, recipe, self.run.base, self.outputs, v["dtype"])
+        place = (self.run.base, self.outputs, self.values["dtype"])
+        folder = finetune.train(name, base, rows, recipe, *place)
+        store.give_back()
+        return folder
 
     @cached_property
     def _tokenizer(self):
@@ -161,6 +163,7 @@ class Study:
         place = (self.run.base, self.outputs, v["dtype"])
         folder = preferences.train(name, base, rows, preferences.of(v)[method], *place)
         self._note(name, folder, told)
+        store.give_back()
         return finetune.tuned(base, folder, finetune.Recipe())
 
     def _note(self, name: str, folder: Path, told: dict) -> None:
@@ -243,6 +246,7 @@ class Study:
         else:
             told = (requests, self.settings, path.parent, defence, label)
             records = defences.complete(lm, *told)
+        store.give_back()
         grades = grading.grade(rows, records, self.run.base / "grades" / file)
         table = [
             {"arm": arm or style.name, "k": style.k, "m": style.m} | _graded(*parts)

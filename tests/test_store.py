@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from srlib import store
+from srlib import run, store
 from srlib.errors import UserError
 
 ODD = 'line\u2028separators \u2029, \x85, \x0b, \x1c, \r and \n, a quote " and 漢字'
@@ -286,3 +286,20 @@ def test_made_by_changes_with_parameters_and_cells_only(project):
     book["cells"][0]["source"] = ["1 + 2"]
     file.write_text(json.dumps(book))
     assert store.made_by("n", values) != before
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")
+def test_freed_memory_goes_back_to_the_system():
+    code = """
+from srlib import run, store
+held = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+blocks = [bytearray(b"x" * 2**20) for _ in range(300)]
+stop = bytearray(b"x" * 2**20)  # above the freed ones: the heap's end cannot be cut off
+del blocks
+before = held()
+store.give_back()
+print(before - held())
+"""
+    env = os.environ | run.KEEP_MEMORY
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert float(done.stdout) > 200, done.stderr
