@@ -38,9 +38,10 @@ def attention(module, query, key, value, attention_mask, scaling, dropout=0.0, *
         seen = sdpa(query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True)
         return seen.transpose(1, 2), None
     before = _shared[module.layer_idx] if _shared else None
-    scores = query.shape[1] * query.shape[2] * (key.shape[2] + (before[0].shape[1] if before else 0))
-    rows = max(1, SCORES[query.device.type != "cpu"] // scores)
-    parts = zip(*(t.split(rows) for t in (query * scaling, key, value, attention_mask)), strict=True)
+    seen = key.shape[2] + (before[0].shape[1] if before else 0)
+    rows = SCORES[query.device.type != "cpu"] // (query.shape[1] * query.shape[2] * seen)
+    told = (query * scaling, key, value, attention_mask)
+    parts = zip(*(tensor.split(max(1, rows)) for tensor in told), strict=True)
     return torch.cat([_joined(*part, before) for part in parts]), None
 
 
