@@ -6,7 +6,7 @@ Three sides answer the same word problems after the same eight demonstrations, g
 same model, precision, batch size and limit of new tokens:
 
 - lm-eval: lm-evaluation-harness with its `hf` model, on a task made here (a YAML file, the
-  prompts as a JSON data set), so no hub is asked; it lives in an environment of its own: `make bench`;
+  prompts as a JSON data set), so no hub is asked; in an environment of its own (`make bench`);
 - generate: transformers' `generate`, prompts sorted by length and padded on the left;
 - ours: `srlib.generation.complete`, the only way a completion is made in this project.
 

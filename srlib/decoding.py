@@ -3,9 +3,9 @@
 A few-shot grid asks the same demonstrations before every question. Plain `generate` computes them
 for each row and keeps one copy a row of their keys and values, and reading those copies is most of
 the work of each step. Here the shared prefix is run through the model once; each step attends to
-that one copy for all rows and to the row's own tokens, and joins the two parts by the logarithms of
-their softmax sums. Rows that have ended leave the batch. Models whose attention does more than a
-causal softmax (sliding windows, soft caps) take their own attention and share nothing.
+that one copy for all rows and to the row's own tokens, under one softmax. Rows that have ended
+leave the batch. Models whose attention does more than a causal softmax (sliding windows, soft caps)
+take their own attention and share nothing.
 
 Idea: shared-prefix ("cascade") attention, as in Hydragen (Juravsky et al. 2024, arXiv 2402.05099).
 """
@@ -82,11 +82,11 @@ class Buffer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             batch, heads, _, dim = key_states.shape
-            self.all_keys = key_states.new_empty(batch, heads, dim, self.room).transpose(2, 3)
+            self.all_keys = key_states.new_empty(batch, heads, dim, self.room)  # as they are read
             self.all_values = value_states.new_empty(batch, heads, self.room, dim)
         begin = self.get_seq_length()
         end = begin + key_states.shape[2]
-        self.all_keys[:, :, begin:end] = key_states
+        self.all_keys[..., begin:end] = key_states.transpose(2, 3)
         self.all_values[:, :, begin:end] = value_states
         self._view(end)
         return self.keys, self.values
@@ -97,7 +97,8 @@ class Buffer(DynamicLayer):
         self._view(end)
 
     def _view(self, end: int) -> None:
-        self.keys, self.values = self.all_keys[:, :, :end], self.all_values[:, :, :end]
+        self.keys = self.all_keys[..., :end].transpose(2, 3)
+        self.values = self.all_values[:, :, :end]
 
 
 class Prefix:
