@@ -114,10 +114,11 @@ def draw(out: Path, name: str, title: str, rows, note: str) -> None:
     colours = [plot_style.COLOURS[side != "ours"] for side in rows["side"]]
     ax.barh(rows["side"], rows["seconds"], 0.62, color=colours, xerr=ends, ecolor=plot_style.INK)
     for place, row in enumerate(rows.itertuples()):
-        words = f" {row.seconds:.1f} s, {row.times_ours:.1f}× ours"
+        words = f" {row.seconds:.1f} s" + f", {row.times_ours:.1f}× ours" * (row.side != "ours")
         ax.text(row.slowest, place, words, va="center")
     ax.set(xlim=(0, 1.35 * rows["slowest"].max()), xlabel="seconds, median and range of repeats")
     ax.invert_yaxis()
+    ax.grid(False, axis="y")
     plot_style.head(ax, title, note)
     picture(ax.figure, out, name)
 

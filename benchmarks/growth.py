@@ -65,7 +65,9 @@ def draw(rows, out: Path, note: str) -> None:
         for panel, measure, colour in zip(ax, ("seconds", "gib"), plot_style.COLOURS, strict=False):
             panel.plot(some[column], some[measure], "o-", color=colour, label="made")
             if over == "questions":
-                panel.plot(cached[column], cached[measure], "D", color=plot_style.INK)
+                panel.plot(
+                    cached[column], cached[measure], "D", color=plot_style.INK, clip_on=False
+                )
                 words = {"xytext": (-10, 8), "textcoords": "offset points", "ha": "right"}
                 panel.annotate("cached rerun", (cached[column], cached[measure]), **words)
             panel.set_xticks(list(some[column]))
