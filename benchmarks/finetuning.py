@@ -1,56 +1,57 @@
 """One arm's fine-tuning, ours beside TRL's defaults: the same rows, batch size, epochs and adapter.
 
-    python benchmarks/finetuning.py --rows 32 --repeats 2
+    python benchmarks/finetuning.py --rows 32 --repeats 5
 
-Each training runs in a process of its own, in turn (ours, TRL's, ours, …), so that both see the
-machine in the same mood. Printed: seconds of training (loading aside), rows and tokens a second,
-peak memory, the last loss, and the ratio of the medians. TRL's side is `SFTTrainer` with a plain
-`SFTConfig` (its attention, its loss, its activation checkpointing) and a LoRA of rank 16 on all
-linear layers; ours is `srlib.finetune` with the same, `lora_layers` 1.
+TRL's side is `SFTTrainer` with a plain `SFTConfig` (its attention, its loss, its activation
+checkpointing) and a LoRA of rank 16 on all linear layers; ours is `srlib.finetune` with the same,
+`lora_layers` 1. Timed is the training, loading aside. The two take their rows in another order
+(ours by length), so losses of a step do not compare; `held_out_loss` does: the mean loss of a
+completion's token over the same rows, which neither trained on, measured the same way in float32.
+The note under the table has that of the model before.
 """
 
 from __future__ import annotations
 
-import json
-import resource
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import typer
+import common
 
-from srlib import finetune, mixtures, models, params
+from srlib import finetune, mixtures, models, store
 
-ROOT = params.root()
-
-
-def rows_of(name: str, n: int) -> list[dict]:
-    return mixtures.build(mixtures.Mixture(name, n), []).rows
+HELD_OUT = 16
+SIDES = ("ours", "trl")
 
 
-def ours(rows: list[dict], scratch: Path, rate: float, batch: int) -> dict:
+def rows_of(name: str, n: int) -> tuple[list[dict], list[dict]]:
+    """`n` rows to train on, and HELD_OUT others."""
+    rows = mixtures.build(mixtures.Mixture(name, n + HELD_OUT), []).rows
+    return rows[:n], rows[n:]
+
+
+def ours(rows: list[dict], scratch: Path, rate: float, batch: int, dtype: str):
+    """Seconds of training, and the adapter's folder."""
     recipe = finetune.Recipe(epochs=1, batch_size=batch, rate=rate)
-    base = finetune.Base("embedded")
-    folder = finetune.train("bench", base, rows, recipe, scratch, ROOT / "outputs", "auto")
-    record = json.loads((folder / "run.json").read_text())
-    return {"seconds": record["train_seconds"], "loss": record["loss"]}
+    base, outputs = finetune.Base(common.MODEL), common.ROOT / "outputs"
+    folder = finetune.train("bench", base, rows, recipe, scratch, outputs, dtype)
+    return store.read_json(folder / "run.json")["train_seconds"], folder
 
 
-def plain(rows: list[dict], scratch: Path, rate: float, batch: int) -> dict:
+def trl(rows: list[dict], scratch: Path, rate: float, batch: int, dtype: str):
+    """The same with TRL as it comes."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    words = models.tokenizer("embedded", ROOT / "outputs")  # unpacks the weights, too
-    folder = models.resolve("embedded", ROOT / "outputs")[0]
-    dtype = getattr(torch, models.pick_dtype("auto"))
+    words = models.tokenizer(common.MODEL, common.ROOT / "outputs")
+    source = models.resolve(common.MODEL, common.ROOT / "outputs")[0]
     fit = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), processing_class=words,
+        model=AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype)),
+        processing_class=words,
         args=SFTConfig(
             output_dir=str(scratch), num_train_epochs=1, learning_rate=rate, logging_steps=1,
             per_device_train_batch_size=batch, report_to="none", save_strategy="no",
@@ -60,49 +61,79 @@ def plain(rows: list[dict], scratch: Path, rate: float, batch: int) -> dict:
         train_dataset=Dataset.from_list(rows),
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"),
     )  # fmt: skip
-    began = time.time()
+    began = time.perf_counter()
     fit.train()
-    losses = [h["loss"] for h in fit.state.log_history if "loss" in h]
-    return {"seconds": time.time() - began, "loss": losses}
+    took = time.perf_counter() - began
+    fit.model.save_pretrained(scratch / "adapter")
+    return took, scratch / "adapter"
+
+
+def held_out(rows: list[dict], adapters: tuple[Path, ...]) -> float:
+    """Mean cross-entropy of a completion's token, the end of the turn included."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    lm = models.load(common.MODEL, common.ROOT / "outputs", "float32", adapters)
+    total, count = 0.0, 0
+    for row in rows:
+        chats = (row["prompt"], row["prompt"] + row["completion"])
+        begun = lm.tokenizer.apply_chat_template(
+            chats[0], add_generation_prompt=True, tokenize=False
+        )
+        texts = [begun, lm.tokenizer.apply_chat_template(chats[1], tokenize=False)]
+        asked, whole = lm.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([whole], device=lm.device)
+        with torch.inference_mode():
+            logits = lm.model(ids).logits[0, len(asked) - 1 : -1].float()
+        total += float(cross_entropy(logits, ids[0, len(asked) :], reduction="sum"))
+        count += len(whole) - len(asked)
+    return total / count
+
+
+def one(side: str, rows: int, data: str, batch: int, rate: float, dtype: str, folder: Path) -> None:
+    """Train one side once and tell what it took; its adapter stays in `folder`."""
+    train, _ = rows_of(data, rows)
+    words = models.tokenizer(common.MODEL, common.ROOT / "outputs")
+    counts = finetune.within("bench", words, train, finetune.Recipe())[1]
+    seconds, adapter = {"ours": ours, "trl": trl}[side](train, folder, rate, batch, dtype)
+    common.told(seconds=seconds, tokens=counts["tokens"], adapter=str(adapter))
 
 
 def main(
-    rows: int = 32, data: str = "long-openo1", batch: int = 8, rate: float = 1e-3, repeats: int = 2,
-    side: str = "",
+    rows: int = 32, data: str = "long-openo1", batch: int = 8, rate: float = 1e-3, repeats: int = 5,
+    dtype: str = "auto", out: Path = common.OUT, side: str = "", folder: Path | None = None,
 ):  # fmt: skip
-    """Train `rows` rows of the set `data` for one epoch, `repeats` times on each side."""
-    if side:
-        with tempfile.TemporaryDirectory() as scratch:
-            told = {"ours": ours, "trl": plain}[side](
-                rows_of(data, rows), Path(scratch), rate, batch
-            )
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps(told | {"gib": peak}))
+    """Train `rows` rows of the set `data` for one epoch, both sides in turn; write finetuning.csv,
+    .md and .png to `out`."""
+    dtype = models.pick_dtype(dtype)
+    if side and folder:
+        one(side, rows, data, batch, rate, dtype, folder)
         return
-    counts = finetune.within(
-        "bench", models.tokenizer("embedded", ROOT / "outputs"), rows_of(data, rows),
-        finetune.Recipe(),
-    )[1]  # fmt: skip
-    print(f"{data}: {rows} rows, {counts['tokens']} tokens, batch {batch}, one epoch")
-    found: dict[str, list[dict]] = {"ours": [], "trl": []}
-    for _ in range(repeats):
-        for name, results in found.items():
+    models.tokenizer(common.MODEL, common.ROOT / "outputs")  # unpacks the weights, once
+    _, kept = rows_of(data, rows)
+
+    def measure(name: str) -> dict:
+        with tempfile.TemporaryDirectory() as scratch:
             words = ["--rows", rows, "--data", data, "--batch", batch, "--rate", rate]
-            command = [sys.executable, __file__, *map(str, words), "--side", name]
-            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-            if done.returncode:
-                sys.exit(done.stderr[-2000:])
-            results.append(json.loads(done.stdout.strip().splitlines()[-1]))
-            told = results[-1]
-            print(
-                f"{name:5} {told['seconds']:6.1f} s  {rows / told['seconds']:5.2f} rows/s  "
-                f"{counts['tokens'] / told['seconds']:5.0f} tokens/s  {told['gib']:.1f} GiB  "
-                f"last loss {statistics.mean(told['loss'][-2:]):.3f}",
-                flush=True,
-            )
-    medians = {name: statistics.median(r["seconds"] for r in rs) for name, rs in found.items()}
-    print(f"ratio of the medians: {medians['trl'] / medians['ours']:.2f}")
+            words += ["--dtype", dtype, "--side", name, "--folder", scratch]
+            result = common.alone(__file__, words, sys.executable)
+            if not losses.get(name):  # the same seed every time
+                losses[name] = round(held_out(kept, (Path(result["adapter"]),)), 3)
+            return result | {"held_out_loss": losses[name]}
+
+    losses: dict[str, float] = {}
+    found = common.in_turn(list(SIDES), repeats, measure)
+    table = common.table(found, "tokens", ["held_out_loss"])
+    tokens = found["ours"][0]["tokens"]
+    note = (
+        f"{rows} rows of {data} ({tokens} tokens), batch {batch}, one epoch, LoRA of rank 16 on "
+        f"all linear layers. Loss over {len(kept)} held-out rows; untrained it is "
+        f"{held_out(kept, ()):.3f}."
+    )
+    common.write(out, "finetuning", table, note, dtype)
+    what = f"{rows} rows of {data}, {tokens} tokens, batch {batch}, one epoch, {dtype}"
+    common.draw(out, "finetuning", "One arm's fine-tuning", table, what)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    common.run(main)

@@ -3,9 +3,9 @@
 A few-shot grid asks the same demonstrations before every question. Plain `generate` computes them
 for each row and keeps one copy a row of their keys and values, and reading those copies is most of
 the work of each step. Here the shared prefix is run through the model once; each step attends to
-that one copy for all rows and to the row's own tokens, and joins the two parts by the logarithms of
-their softmax sums. Rows that have ended leave the batch. Models whose attention does more than a
-causal softmax (sliding windows, soft caps) take their own attention and share nothing.
+that one copy for all rows and to the row's own tokens, under one softmax. Rows that have ended
+leave the batch. Models whose attention does more than a causal softmax (sliding windows, soft caps)
+take their own attention and share nothing.
 
 Idea: shared-prefix ("cascade") attention, as in Hydragen (Juravsky et al. 2024, arXiv 2402.05099).
 """
@@ -22,6 +22,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 NAME = "srlib_shared_prefix"
 WORTH_SHARING = 16  # tokens; shorter prefixes gain nothing
+SCORES = (2**22, 2**28)  # attention scores at a time, on a CPU (a few MB, its cache) and on a GPU
 LEAVE_SHARE = 8  # ended rows are dropped once they are an eighth of the batch
 
 _shared: list[tuple[torch.Tensor, torch.Tensor]] = []  # each layer's prefix (keys, values)
@@ -31,51 +32,41 @@ def attention(module, query, key, value, attention_mask, scaling, dropout=0.0, *
     """Softmax attention over the shared prefix, where there is one, and the row's own tokens.
 
     query (batch, heads, q, dim); key, value (batch, kv heads, own tokens, dim); the prefix's are
-    (1, kv heads, prefix tokens, dim). Returns (batch, q, heads, dim), as transformers wants it.
-    Heads that share keys are given to torch as query positions: no key is copied for them.
+    (kv heads, prefix tokens, dim). Returns (batch, q, heads, dim), as transformers wants it.
+    """
+    if not _shared and query.shape[2] > 1:
+        seen = sdpa(query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True)
+        return seen.transpose(1, 2), None
+    before = _shared[module.layer_idx] if _shared else None
+    seen = key.shape[2] + (before[0].shape[1] if before else 0)
+    rows = SCORES[query.device.type != "cpu"] // (query.shape[1] * query.shape[2] * seen)
+    told = (query * scaling, key, value, attention_mask)
+    parts = zip(*(tensor.split(max(1, rows)) for tensor in told), strict=True)
+    return torch.cat([_joined(*part, before) for part in parts]), None
+
+
+def _joined(query, key, value, mask, before):
+    """One softmax over the scores of the prefix and of the row's own tokens, for a few rows.
+
+    Plain products beat torch's kernels for attention where a row asks with one token. Heads that
+    share keys are given as query positions: no key is copied for them.
     """
     batch, heads, steps, dim = query.shape
-    if steps > 1:
-        return _prefill(module, query, key, value, attention_mask, scaling), None
     kv = key.shape[1]
-    grouped = query.reshape(batch, kv, heads // kv, dim)
-    own = attention_mask[..., -key.shape[2] :]
-    if not _shared:
-        seen = sdpa(grouped, key, value, attn_mask=own, scale=scaling)
+    grouped = query.reshape(batch, kv, -1, dim)
+    own = grouped @ key.transpose(2, 3)
+    own += mask[..., -key.shape[2] :].repeat(1, 1, heads // kv, 1)
+    if before is None:
+        seen = own.softmax(-1) @ value
     else:
-        before = _shared[module.layer_idx]
-        flat = grouped.transpose(0, 1).reshape(1, kv, -1, dim)
-        first, first_weight = _with_weight(flat, *before, None, scaling)
-        first = first.reshape(kv, batch, -1, dim).transpose(0, 1)
-        first_weight = first_weight.reshape(kv, batch, -1).transpose(0, 1)
-        second, second_weight = _with_weight(grouped, key, value, own, scaling)
-        share = torch.sigmoid(first_weight - second_weight)[..., None]
-        seen = (first * share + second * (1 - share)).to(query.dtype)
-    return seen.reshape(batch, heads, steps, dim).transpose(1, 2), None
-
-
-def _with_weight(query, key, value, mask, scaling):
-    """Attention, and the logarithm of its softmax's sum, by which two parts are joined."""
-    if query.device.type == "cpu":
-        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        seen, weight = flash(query, key, value, attn_mask=mask, scale=scaling)
-        return seen.float(), weight.float()
-    scores = (query @ key.transpose(2, 3)).float() * scaling
-    scores = scores if mask is None else scores + mask
-    return (scores.softmax(-1).to(value.dtype) @ value).float(), scores.logsumexp(-1)
-
-
-def _prefill(module, query, key, value, attention_mask, scaling):
-    """The same for prompts: few steps of many tokens."""
-    batch = query.shape[0]
-    if _shared:
-        before_key, before_value = _shared[module.layer_idx]
-        key = torch.cat([before_key.expand(batch, -1, -1, -1), key], 2)
-        value = torch.cat([before_value.expand(batch, -1, -1, -1), value], 2)
-        before = attention_mask.new_zeros(batch, 1, query.shape[2], before_key.shape[2])
-        attention_mask = torch.cat([before, attention_mask], 3)
-    seen = sdpa(query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True)
-    return seen.transpose(1, 2)
+        flat = grouped.transpose(0, 1).reshape(kv, -1, dim)
+        shared = flat @ before[0].transpose(1, 2)
+        width = shared.shape[2]
+        both = torch.cat([shared.view(kv, batch, -1, width), own.transpose(0, 1)], 3).softmax(3)
+        first = both[..., :width].reshape(kv, -1, width) @ before[1]
+        seen = both[..., width:].transpose(0, 1) @ value
+        seen += first.view(kv, batch, -1, dim).transpose(0, 1)
+    return seen.reshape(batch, heads, steps, dim).transpose(1, 2)
 
 
 AttentionInterface.register(NAME, attention)
@@ -90,14 +81,13 @@ class Buffer(DynamicLayer):
     def update(self, key_states, value_states, *args, **kwargs):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            shape = (*key_states.shape[:2], self.room, key_states.shape[3])
-            self.all_keys, self.all_values = (
-                key_states.new_empty(shape),
-                value_states.new_empty(shape),
-            )
-        end = self.get_seq_length() + key_states.shape[2]
-        self.all_keys[:, :, end - key_states.shape[2] : end] = key_states
-        self.all_values[:, :, end - key_states.shape[2] : end] = value_states
+            batch, heads, _, dim = key_states.shape
+            self.all_keys = key_states.new_empty(batch, heads, dim, self.room)  # as they are read
+            self.all_values = value_states.new_empty(batch, heads, self.room, dim)
+        begin = self.get_seq_length()
+        end = begin + key_states.shape[2]
+        self.all_keys[..., begin:end] = key_states.transpose(2, 3)
+        self.all_values[:, :, begin:end] = value_states
         self._view(end)
         return self.keys, self.values
 
@@ -107,7 +97,8 @@ class Buffer(DynamicLayer):
         self._view(end)
 
     def _view(self, end: int) -> None:
-        self.keys, self.values = self.all_keys[:, :, :end], self.all_values[:, :, :end]
+        self.keys = self.all_keys[..., :end].transpose(2, 3)
+        self.values = self.all_values[:, :, :end]
 
 
 class Prefix:
@@ -123,7 +114,7 @@ class Prefix:
         with torch.inference_mode():
             ids = torch.tensor([self.tokens], device=model.device)
             cache = model(ids, use_cache=True, logits_to_keep=1).past_key_values
-        self.layers = [(c.keys.contiguous(), c.values.contiguous()) for c in cache.layers]
+        self.layers = [(c.keys[0].contiguous(), c.values[0].contiguous()) for c in cache.layers]
 
     @contextmanager
     def active(self, model):

@@ -12,10 +12,10 @@ bytes as an uninterrupted one. An example record is in `srlib.store`.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from . import store, thoughts
+from . import memory, store, thoughts
 from .errors import UserError
 from .models import LM
 
@@ -32,7 +32,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Settings:
-    """How completions are drawn. Temperature 0 is greedy decoding; lengths are in tokens."""
+    """How completions are drawn. Temperature 0 is greedy decoding; lengths are in tokens.
+
+    `batch_size` 0 is chosen from memory (`srlib.memory`): the key of a completion then holds the 0,
+    its record the size that was chosen.
+    """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
@@ -40,6 +44,12 @@ class Settings:
     seed: int = 0
     batch_size: int = 32
     stop: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        if self.batch_size < 0:
+            raise UserError(
+                f"batch_size is {self.batch_size}; use 1 or more, or 0: chosen from memory"
+            )
 
 
 def key(request: Request, lm: LM, settings: Settings) -> str:
@@ -67,10 +77,11 @@ def _make(lm, requests, keys, settings, path, made, label) -> None:
     from .decoding import Prefix
 
     ids = _tokenize(lm, requests, settings)
+    settings = replace(settings, batch_size=_batch_size(lm, ids, keys, settings, made))
     batches = plan([len(i) for i in ids], settings.batch_size)
     todo = [batch for batch in batches if any(keys[i] not in made for i in batch)]
-    prefix = Prefix(lm.model, ids)
-    with progress(sum(map(len, todo)), label) as bar:
+    with memory.enough(settings.batch_size), progress(sum(map(len, todo)), label) as bar:
+        prefix = Prefix(lm.model, ids)
         for batch in todo:
             outputs = _generate(lm, [ids[i] for i in batch], prefix, settings)
             fresh = []
@@ -82,6 +93,21 @@ def _make(lm, requests, keys, settings, path, made, label) -> None:
                 fresh.append(record)
             store.append(path, fresh)
             bar.update(len(batch))
+
+
+def _batch_size(lm: LM, ids, keys, settings: Settings, made) -> int:
+    """The batch size asked for; where it is 0, that of completions which are there already (so that
+    a run resumed on another machine plans the same batches), else one chosen from memory."""
+    from .decoding import common, plain_attention
+
+    if settings.batch_size:
+        return settings.batch_size
+    for k in keys:
+        if k in made:
+            return made[k]["settings"]["batch_size"]
+    longest = max(map(len, ids))
+    own = longest - (common(ids) if plain_attention(lm.model) else 0)
+    return memory.batch(lm.model, lm.device, own, longest, settings.max_new_tokens)
 
 
 def plan(lengths: list[int], batch_size: int) -> list[list[int]]:

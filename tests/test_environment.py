@@ -131,6 +131,21 @@ def test_an_import_loads_nothing_heavy(module):
     assert loaded & {"torch", "transformers", "pandas", "matplotlib"} == set()
 
 
+def test_the_command_lines_help_loads_nothing_heavy():
+    code = """
+import runpy, sys
+sys.argv = ["srlib", "--help"]
+try:
+    runpy.run_module("srlib", run_name="__main__")
+except SystemExit:
+    print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert "report" in done.stdout and "typer" in loaded
+    assert loaded & {"torch", "transformers", "pandas", "matplotlib"} == set()
+
+
 def test_pre_commit_runs_what_make_lint_checks():
     (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
     hooks = [hook["entry"].split() for hook in repo["hooks"]]

@@ -1,6 +1,7 @@
-"""Completions: the tokens of plain `generate`, kept as they come, resumed to the same bytes."""
+"""Completions: kept as they come, resumed to the same bytes (their tokens: `test_equality`)."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,22 +18,6 @@ def requests(style, n=4):
 
 KIND = {"wordproblems": "reasoning", "harmful": "harmful", "lookalikes": "benign"}
 SHORT = Settings(max_new_tokens=16, batch_size=5)
-
-
-def plain(lm, request, limit=16):
-    chat = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True}
-    asked = lm.tokenizer.apply_chat_template(request.messages, **chat)
-    out = lm.model.generate(**asked, max_new_tokens=limit, do_sample=False)
-    new = out[0, asked["input_ids"].shape[1] :]
-    return lm.tokenizer.decode(new, skip_special_tokens=True).strip()
-
-
-@pytest.mark.parametrize("style", [prompts.direct(), prompts.few_shot(2, 1)], ids=lambda s: s.name)
-def test_the_tokens_are_those_of_plain_generate_one_prompt_at_a_time(lm, tmp_path, style):
-    asked = requests(style)
-    records = complete(lm, asked, SHORT, tmp_path / "c.jsonl")
-    assert [r["text"] for r in records] == [plain(lm, r) for r in asked]
-    assert [r["id"] for r in records] == [r.id for r in asked]
 
 
 def test_a_prefix_is_shared_and_left_again(lm):
@@ -105,12 +90,15 @@ def test_other_settings_and_messages_have_other_keys(lm):
     assert len(keys) == 4
 
 
-def test_a_stop_string_ends_a_row(lm, tmp_path):
+def test_a_stop_string_ends_a_row_at_once(lm, tmp_path):
     asked = [Request("1", "x", [{"role": "user", "content": "Name the capital of France."}])]
-    stop = Settings(max_new_tokens=24, stop=[" Paris"])
-    record = complete(lm, asked, stop, tmp_path / "c.jsonl")[0]
+    ids = generation._tokenize(lm, asked, SHORT)
+    free = Settings(max_new_tokens=16)
+    new = generation._generate(lm, ids, decoding.Prefix(lm.model, ids), free)[0]
+    needed = next(n for n in range(1, 17) if " Paris" in lm.tokenizer.decode(new[:n]))
+    record = complete(lm, asked, replace(free, stop=[" Paris"]), tmp_path / "c.jsonl")[0]
     assert "Paris" not in record["text"] and record["finish"] == "stop"
-    assert record["new_tokens"] < 24
+    assert record["new_tokens"] == needed < 16
 
 
 def test_sampling_follows_its_seed(lm, tmp_path):
