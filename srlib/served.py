@@ -95,7 +95,8 @@ def preflight(values: dict, outputs: Path) -> None:
             f"{', '.join(edits)} edit weights, which are then loaded here: with backend server set "
             f"{'them' if edits[1:] else 'it'} to [], or run them with backend local"
         )
-    places = [_at(values, name, "-") for name in known]
+    usual = export.name(Base(values["model"]), outputs)
+    places = [_at(values, name, usual) for name in known]
     for place in {p.address: p for p in places}.values():
         server.cards(place)
     if as_it_comes(values):

@@ -253,7 +253,7 @@ def _read(answer, server: Server) -> Reply:
     message = getattr(choices[0], "message", None)
     thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
     if message is None:
-        content = choices[0].text or ""
+        content = choices[0].text
     else:
         content = message.content or getattr(message, "refusal", None) or ""
     if not isinstance(content, str):

@@ -1,4 +1,5 @@
-"""A real server on loopback, `transformers serve` with the embedded model: asked, then killed."""
+"""A real server on loopback, `transformers serve` with the embedded model: a judge and notebooks
+through it, a fine-tuned arm behind it; killed half-way and started again."""
 
 import os
 import socket
@@ -11,8 +12,23 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
-from srlib import data, generation, judges, models, prompts, server, store
+from srlib import (
+    arms,
+    data,
+    defences,
+    evaluate,
+    export,
+    generation,
+    judges,
+    models,
+    params,
+    prompts,
+    served,
+    server,
+    store,
+)  # fmt: skip
 from srlib.errors import UserError
 
 
@@ -24,8 +40,13 @@ def free_port():
 
 @contextmanager
 def serving(folder: str, port: int, log: Path):
-    """`transformers serve` on that port, ready to answer; killed on leaving."""
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", folder]
+    """`transformers serve` on that port, ready to answer; killed on leaving. It serves the folder,
+    or without one ("") whatever folder a request names."""
+    command = [
+        str(Path(sys.executable).with_name("transformers")),
+        "serve",
+        *([folder] * bool(folder)),
+    ]
     command += ["--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
     quiet = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}
     with log.open("ab") as out:
@@ -50,7 +71,7 @@ def folder(outputs, lm):
 
 
 @pytest.fixture(scope="module")
-def served(folder, tmp_path_factory):
+def pinned(folder, tmp_path_factory):
     port = free_port()
     with serving(folder, port, tmp_path_factory.mktemp("served") / "log"):
         yield server.Server(f"http://127.0.0.1:{port}/v1", folder, concurrency=2, retries=1)
@@ -69,7 +90,7 @@ def requests(n=2):
 SETS, STYLE = {"harmful": "harmful", "reasoning": "wordproblems"}, prompts.direct()
 
 
-def test_the_server_says_what_the_model_says_here(served, lm, tmp_path):
+def test_the_server_says_what_the_model_says_here(pinned, lm, tmp_path):
     assert server.check(served) is not None
     asked = requests()
     here = generation.complete(lm, asked, generation.Settings(16), tmp_path / "c.jsonl")
@@ -129,3 +150,118 @@ def test_a_server_killed_half_way_and_started_again(folder, outputs, tmp_path, m
         table = judges.grade(rows, judge, kept, outputs)
     assert kept.read_bytes().startswith(first) and len(store.read(kept)) == 4
     assert (table["tokens"] > 0).all()
+
+
+SMALL = {
+    "profile": "small", "dtype": "float32", "n_reasoning": 2, "n_harmful": 2, "n_benign": 2,
+    "batch_size": 3, "tune_refusals": 8, "tune_lookalikes": 2, "tune_instructions": 2,
+    "tune_arithmetic": 4, "tune_epochs": 1.0,
+}  # fmt: skip
+ARMS = SMALL | {
+    "long_new_tokens": 12, "long_set": "long-openo1", "n_train": 2, "lora_layers": 0.2,
+    "data_forms": [], "ptst": False, "protect": [], "safe_lora": [], "resta": [], "irr": [],
+}  # fmt: skip
+
+
+def study(**more):
+    known = params.signature("05_mitigations")
+    return evaluate.start("05_mitigations", params.Values(**params.check(ARMS | more, known, "")))
+
+
+@pytest.fixture(scope="module")
+def place(outputs, lm, tmp_path_factory):
+    """A folder of results that shares the unpacked model, and what a local run says there."""
+    out = tmp_path_factory.mktemp("place")
+    (out / "models").symlink_to(outputs / "models")
+    here = study(outputs=str(out))
+    (arm,) = arms.of(here.values)
+    zero = defences.named("zero think", "openo1")
+    return out, pd.concat([here.answer(), here.answer(arm), here.defended(here.aligned(), zero)])
+
+
+@pytest.fixture(scope="module")
+def anything(tmp_path_factory):
+    """The address of a server that loads whatever folder is named."""
+    port = free_port()
+    with serving("", port, tmp_path_factory.mktemp("any") / "log"):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@pytest.fixture(scope="module")
+def served_as(place):
+    """The aligned base and the arm, exported: what a notebook calls them, and their folders."""
+    out, _ = place
+    folders = [f for f in (out / "small/arms").iterdir() if f.is_dir()]
+    return {name: str(folder) for name, folder in map(export.write, folders)}
+
+
+def test_arms_behind_a_server_score_as_they_do_here(place, served_as, anything, monkeypatch):
+    out, here = place
+    told = {"outputs": str(out), "backend": "server", "address": anything}
+    monkeypatch.setattr(server, "cards", lambda where: {"something else": {"id": "it"}})
+    with pytest.raises(UserError, match=r"does not serve 'aligned-.* 'long-openo1_2-.*vllm serve"):
+        study(**told)
+    monkeypatch.undo()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    there = study(**told, served_as=served_as)
+    (arm,) = arms.of(there.values)
+    zero = defences.named("zero think", "openo1")
+    found = [there.answer(), there.answer(arm), there.defended(there.aligned(), zero)]
+    pd.testing.assert_frame_equal(pd.concat(found), here)
+    kept = [r for f in (out / "small/completions").glob("*.jsonl") for r in store.read(f)]
+    assert len(kept) == 2 * len(here)  # those made here, and those from the server
+    by_server = [r["model"] for r in kept if "served" in r["model"]]
+    marks = {(m["name"], m["fingerprint"]) for m in by_server}
+    assert marks == {(r["model"]["name"], r["model"]["fingerprint"]) for r in kept}
+
+
+def test_a_notebook_through_a_server_has_the_same_metrics(place, served_as, anything, tmp_path):
+    out, _ = place
+    tables = []
+    more = {"backend": "server", "address": anything, "concurrency": 3}
+    more["served_as"] = {"aligned base": served_as["aligned base"]}
+    for told in ({}, more):
+        file = tmp_path / "00_start_here.yaml"
+        values = SMALL | {"outputs": str(out), "max_new_tokens": 12} | told
+        file.write_text("# two CPU cores; 1 minute\n" + yaml.safe_dump(values))
+        done = subprocess.run(
+            [sys.executable, "-m", "srlib", "run", str(file)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        folder = out / "small/00_start_here"
+        tables.append((folder / "metrics.csv").read_bytes())
+    assert tables[0] == tables[1]
+    record = store.read_json(folder / "run.json")
+    assert record["aligned"]["served"]["id"] == served_as["aligned base"]
+
+
+def test_completions_from_a_server_killed_half_way_and_started_again(
+    folder, outputs, lm, tmp_path, monkeypatch
+):  # fmt: skip
+    port, log, asked = free_port(), tmp_path / "log", requests()
+    where = server.Server(f"http://127.0.0.1:{port}/v1", folder, concurrency=1, retries=0)
+    there = served.Served("tiny", where, {"id": folder}, "", "embedded", outputs)
+    settings, kept = generation.Settings(8), tmp_path / "c.jsonl"
+    usual, answers = server._read, []
+    monkeypatch.setattr(server, "_read", lambda *told: read_then_kill(*told))
+
+    def read_then_kill(*told):
+        answers.append(usual(*told))
+        if len(answers) == 2 and process.poll() is None:
+            process.kill()
+            process.wait()
+        return answers[-1]
+
+    with (
+        serving(folder, port, log) as process,
+        pytest.raises(UserError, match="no server answers"),
+    ):
+        generation.complete(there, asked, settings, kept)
+    first = kept.read_bytes()
+    assert len(store.read(kept)) == 2
+    with serving(folder, port, log) as process:
+        found = generation.complete(there, asked, settings, kept)
+    assert len(answers) == 4 and kept.read_bytes().startswith(first)  # nothing was asked twice
+    here = generation.complete(lm, asked, settings, tmp_path / "here.jsonl")
+    same = ("id", "data", "messages", "text", "prompt_tokens", "new_tokens", "finish", "settings")
+    assert [[r[k] for k in same] for r in found] == [[r[k] for k in same] for r in here]
