@@ -1,6 +1,7 @@
 """A real server on loopback, `transformers serve` with the embedded model: a judge and notebooks
 through it, a fine-tuned arm behind it; killed half-way and started again."""
 
+import io
 import os
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from srlib import (
     export,
     generation,
     judges,
+    metrics,
     models,
     params,
     prompts,
@@ -91,16 +93,16 @@ SETS, STYLE = {"harmful": "harmful", "reasoning": "wordproblems"}, prompts.direc
 
 
 def test_the_server_says_what_the_model_says_here(pinned, lm, tmp_path):
-    assert server.check(served) is not None
+    assert server.check(pinned) is not None
     asked = requests()
     here = generation.complete(lm, asked, generation.Settings(16), tmp_path / "c.jsonl")
-    there = dict(server.ask(served, [r.messages for r in asked], max_new_tokens=16))
+    there = dict(server.ask(pinned, [r.messages for r in asked], max_new_tokens=16))
     assert [there[i].text.strip() for i in range(len(asked))] == [r["text"] for r in here]
     assert [there[i].new_tokens for i in range(len(asked))] == [r["new_tokens"] for r in here]
     assert [there[i].finish for i in range(len(asked))] == [r["finish"] for r in here]
 
 
-def test_the_judge_behind_it_says_what_the_judge_here_says(served, folder, outputs, tmp_path,
+def test_the_judge_behind_it_says_what_the_judge_here_says(pinned, folder, outputs, tmp_path,
                                                            monkeypatch):  # fmt: skip
     monkeypatch.setitem(judges.template("rubric"), "max_new_tokens", 24)
     rows = pd.DataFrame(
@@ -108,7 +110,7 @@ def test_the_judge_behind_it_says_what_the_judge_here_says(served, folder, outpu
          "answer": ["I won't help with that.", "First you look for a bicycle."]}
     )  # fmt: skip
     tables = []
-    for name, where in (("there", served), ("here", None)):
+    for name, where in (("there", pinned), ("here", None)):
         judge = judges.Judge("rubric", folder, where)
         tables.append(judges.grade(rows, judge, tmp_path / name, outputs, dtype="float32"))
     assert tables[0].equals(tables[1])
@@ -153,9 +155,9 @@ def test_a_server_killed_half_way_and_started_again(folder, outputs, tmp_path, m
 
 
 SMALL = {
-    "profile": "small", "dtype": "float32", "n_reasoning": 2, "n_harmful": 2, "n_benign": 2,
-    "batch_size": 3, "tune_refusals": 8, "tune_lookalikes": 2, "tune_instructions": 2,
-    "tune_arithmetic": 4, "tune_epochs": 1.0,
+    "profile": "small", "dtype": "float32", "n_reasoning": 1, "n_harmful": 2, "n_benign": 1,
+    "batch_size": 3, "tune_refusals": 5, "tune_lookalikes": 1, "tune_instructions": 1,
+    "tune_arithmetic": 1, "tune_epochs": 1.0,
 }  # fmt: skip
 ARMS = SMALL | {
     "long_new_tokens": 12, "long_set": "long-openo1", "n_train": 2, "lora_layers": 0.2,
@@ -215,23 +217,26 @@ def test_arms_behind_a_server_score_as_they_do_here(place, served_as, anything, 
     assert marks == {(r["model"]["name"], r["model"]["fingerprint"]) for r in kept}
 
 
-def test_a_notebook_through_a_server_has_the_same_metrics(place, served_as, anything, tmp_path):
+def test_a_notebook_through_a_server_has_the_metrics_of_here(
+    place, served_as, anything, tmp_path
+):  # fmt: skip
     out, _ = place
-    tables = []
-    more = {"backend": "server", "address": anything, "concurrency": 3}
-    more["served_as"] = {"aligned base": served_as["aligned base"]}
-    for told in ({}, more):
-        file = tmp_path / "00_start_here.yaml"
-        values = SMALL | {"outputs": str(out), "max_new_tokens": 12} | told
-        file.write_text("# two CPU cores; 1 minute\n" + yaml.safe_dump(values))
-        done = subprocess.run(
-            [sys.executable, "-m", "srlib", "run", str(file)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        folder = out / "small/00_start_here"
-        tables.append((folder / "metrics.csv").read_bytes())
-    assert tables[0] == tables[1]
-    record = store.read_json(folder / "run.json")
+    name, told = "00_start_here", SMALL | {"outputs": str(out), "max_new_tokens": 12}
+    known = params.signature(name)
+    here = evaluate.start(name, params.Values(**params.check(told, known, "")))
+    arms_here = {"as it comes": here.base(), "aligned base": here.aligned()}
+    said = [here.ask(lm, STYLE, arm) for arm, lm in arms_here.items()]
+    told |= {"backend": "server", "address": anything, "concurrency": 3}
+    told["served_as"] = {"aligned base": served_as["aligned base"]}
+    file = tmp_path / f"{name}.yaml"
+    file.write_text("# two CPU cores; 1 minute\n" + yaml.safe_dump(told))
+    command = [sys.executable, "-m", "srlib", "run", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(out / "small" / name / "metrics.csv")
+    wanted = metrics.tidy(pd.concat(said, ignore_index=True)).to_csv(index=False)
+    assert table.equals(pd.read_csv(io.StringIO(wanted)))
+    record = store.read_json(out / "small" / name / "run.json")
     assert record["aligned"]["served"]["id"] == served_as["aligned base"]
 
 
