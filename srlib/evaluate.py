@@ -29,6 +29,7 @@ from . import (
     preference_rows,
     preferences,
     prompts,
+    served,
     sources,
     store,
     thoughts,
@@ -39,7 +40,10 @@ from .preflight import output_folder, preflight, safety_tuning
 def start(notebook: str, parameters) -> Study:
     """Check a notebook's parameters (`params.from_notebook`) and open its run."""
     values = parameters.as_dict()
-    return Study(notebook, values, preflight(values))
+    study = Study(notebook, values, preflight(values))
+    if served.asked(values) and not values.get("completions"):
+        study.serve()
+    return study
 
 
 class Study:
@@ -54,11 +58,12 @@ class Study:
         names = ("batch_size", "temperature", "seed")
         longest = values.get("long_new_tokens") or values["max_new_tokens"]
         told = {name: values[name] for name in names}
+        told |= {"batch_size": 0} if served.asked(values) else {}
         self.settings = generation.Settings(max_new_tokens=longest, **told)
 
     @cached_property
     def _base(self) -> models.LM:
-        lm = finetune.Base(self.values["model"]).load(self.outputs, self.values["dtype"])
+        lm = self.load(finetune.Base(self.values["model"]), self.values["model"])
         self.run.note(base=lm.card())
         return lm
 
@@ -68,7 +73,7 @@ class Study:
 
     @cached_property
     def _aligned(self) -> models.LM:
-        lm = self._start.load(self.outputs, self.values["dtype"], name="aligned base")
+        lm = self.load(self._start, "aligned base")
         self.run.note(aligned=lm.card() | {"folder": self._start.adapters[-1].name})
         return lm
 
@@ -149,7 +154,7 @@ class Study:
 
     def preferred(self, arm: arms.Arm, method: str) -> finetune.Base:
         """An arm trained further by `dpo` or `grpo` (`srlib.preferences`), if it is not there."""
-        v, base, name = self.values, self.base_of(arm), f"{arm.name}, {method.upper()}"
+        v, base, name = self.values, self.base_of(arm), preferences.name(arm.name, method)
         rows = preference_rows.rows_of(
             method, v, [r.prompt for k in self.rows for r in self.rows[k]]
         )
@@ -174,7 +179,10 @@ class Study:
         self.run.note(arms=self.trained, data=dict(sources.revisions))
 
     def load(self, base: finetune.Base, name: str) -> models.LM:
-        """A model out of what it is made of."""
+        """A model out of what it is made of, or with a server in its place, as that knows it."""
+        if served.asked(self.values):
+            told = (self.values, {name: base}, self.outputs, self.run.base)
+            return served.require(*told)[name]
         return base.load(self.outputs, self.values["dtype"], name=name)
 
     def finetuned(self, arm: arms.Arm) -> models.LM:
@@ -189,6 +197,16 @@ class Study:
             return self.ask(lm, prompts.direct(), lm.name).assign(**arms.BASE)
         style = prompts.direct(self.mixed(arm).system)
         return self.ask(self.finetuned(arm), style, arm.name).assign(**arm.columns())
+
+    def serve(self) -> None:
+        """Make all that is to be served, the aligned base and the arms, and see that the server has
+        it: UserError as `served.require` raises it, for all of them at once."""
+        wanted = {"aligned base": self._start} if self.values["align"] else {}
+        wanted |= {arm.name: self.base_of(arm) for arm in arms.of(self.values)}
+        for name, folder in self.values.get("more_arms", {}).items():
+            wanted[name] = finetune.Base(self.values["model"], (Path(folder).expanduser(),))
+        found = served.require(self.values, wanted, self.outputs, self.run.base)
+        self.run.note(served={name: lm.said for name, lm in found.items()})
 
     def losses(self):
         """The training loss of every fine-tuned arm, a row a step: arm, step, tokens, loss."""
@@ -220,7 +238,7 @@ class Study:
         """Every evaluation row put to an adapter made elsewhere for `model` (see `more_arms`)."""
         folder = Path(self.values["more_arms"][name]).expanduser()
         source = finetune.Base(self.values["model"], (folder,))
-        lm = source.load(self.outputs, self.values["dtype"], name=name)
+        lm = self.load(source, name)
         return self.ask(lm, prompts.direct(), name).assign(**arms.BASE | {"family": "elsewhere"})
 
     def defended(self, lm: models.LM, defence: defences.Defence):

@@ -162,6 +162,8 @@ def _fit(name, base: Base, rows, recipe: Recipe, folder: Path, outputs: Path, dt
     set_seed(recipe.seed)
     # Full fine-tuning keeps float32 weights, as steps of 1e-5 are lost in bfloat16's eight bits.
     lm = base.load(outputs, "float32" if recipe.method == "full" else dtype)
+    if recipe.method == "full":
+        lm.model.requires_grad_(True)  # an adapter that was merged left the weights frozen
     lm.tokenizer.padding_side = "right"
     if lm.device == "cpu":
         lm.model.set_attn_implementation("eager")  # its backward pass is the faster one there

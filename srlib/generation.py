@@ -1,4 +1,4 @@
-"""Prompts in, completions out, on this machine.
+"""Prompts in, completions out, on this machine (or, for a `served.Served` model, through a server).
 
 `complete` is the only way a completion is made. It looks up what is there already, plans the rest
 in batches of prompts of similar length, computes the prefix that all prompts share (system prompt,
@@ -35,7 +35,7 @@ class Settings:
     """How completions are drawn. Temperature 0 is greedy decoding; lengths are in tokens.
 
     `batch_size` 0 is chosen from memory (`srlib.memory`): the key of a completion then holds the 0,
-    its record the size that was chosen.
+    its record the size that was chosen. A server batches as it likes: 0 there, too.
     """
 
     max_new_tokens: int = 256
@@ -55,7 +55,7 @@ class Settings:
 def key(request: Request, lm: LM, settings: Settings) -> str:
     """What a completion is found by: the weights, the exact messages and the settings."""
     begun = [request.prefill] if request.prefill else []
-    return store.digest([lm.fingerprint, lm.dtype, request.messages, asdict(settings), *begun])
+    return store.digest([*lm.mark, request.messages, asdict(settings), *begun])
 
 
 def complete(
@@ -63,13 +63,17 @@ def complete(
 ) -> list[dict]:
     """The completion record of every request, in order; made where it is not in `path` yet.
 
-    Raises UserError where a prompt leaves no room in the model's context for `max_new_tokens`.
+    Raises UserError where a prompt leaves no room in the model's context for `max_new_tokens`, and
+    for a served model as `served.make` does.
     """
+    from . import served
+
     keys = [key(r, lm, settings) for r in requests]
     with store.lock(path):
         made = {record["key"]: record for record in store.read(path)}
         if any(k not in made for k in keys):
-            _make(lm, requests, keys, settings, path, made, label)
+            make = served.make if isinstance(lm, served.Served) else _make
+            make(lm, requests, keys, settings, path, made, label)
     return [made[k] for k in keys]
 
 
@@ -88,9 +92,8 @@ def _make(lm, requests, keys, settings, path, made, label) -> None:
             for i, new in zip(batch, outputs, strict=True):
                 if keys[i] in made:
                     continue
-                record = _record(lm, requests[i], keys[i], settings, len(ids[i]), new)
-                made[keys[i]] = record
-                fresh.append(record)
+                made[keys[i]] = _record(lm, requests[i], keys[i], settings, len(ids[i]), new)
+                fresh.append(made[keys[i]])
             store.append(path, fresh)
             bar.update(len(batch))
 
@@ -117,7 +120,7 @@ def plan(lengths: list[int], batch_size: int) -> list[list[int]]:
 
 
 def _tokenize(lm: LM, requests: list[Request], settings: Settings) -> list[list[int]]:
-    ids, window = _ids(lm, requests), _window(lm)
+    ids, window = _ids(lm, requests), lm.window
     longest = max(map(len, ids)) + settings.max_new_tokens
     if window and longest > window:
         raise UserError(
@@ -127,19 +130,20 @@ def _tokenize(lm: LM, requests: list[Request], settings: Settings) -> list[list[
     return ids
 
 
-def _ids(lm: LM, requests: list[Request]) -> list[list[int]]:
+def written(lm: LM, request: Request) -> str:
+    """What the model reads: the messages in its chat template, and what the reply begins with."""
     how = {"tokenize": False, "add_generation_prompt": True}
-    texts = [lm.tokenizer.apply_chat_template(r.messages, **how) + r.prefill for r in requests]
+    return lm.tokenizer.apply_chat_template(request.messages, **how) + request.prefill
+
+
+def _ids(lm: LM, requests: list[Request]) -> list[list[int]]:
+    texts = [written(lm, r) for r in requests]
     return lm.tokenizer(texts, add_special_tokens=False)["input_ids"]
-
-
-def _window(lm: LM) -> int | None:
-    return getattr(lm.model.config, "max_position_embeddings", None)
 
 
 def fitting(lm: LM, requests: list[Request], settings: Settings) -> list[int]:
     """Which of the requests leave room in the model's context for `max_new_tokens`: indices."""
-    room = (_window(lm) or float("inf")) - settings.max_new_tokens
+    room = (lm.window or float("inf")) - settings.max_new_tokens
     return [i for i, ids in enumerate(_ids(lm, requests)) if len(ids) <= room] if requests else []
 
 
@@ -174,22 +178,30 @@ def ends_of(lm: LM) -> set[int]:
 
 
 def _record(lm: LM, request: Request, found_by: str, settings: Settings, length: int, new) -> dict:
-    text = text_of(lm, new)
     stopped = len(new) < settings.max_new_tokens or (new and new[-1] in ends_of(lm))
+    told = text_of(lm, new), length, len(new), "stop" if stopped else "length"
+    return record(request, found_by, settings, *told, lm.card())
+
+
+def record(
+    request: Request, found_by: str, settings: Settings, text: str, prompt_tokens: int,
+    new_tokens: int, finish: str, model: dict,
+) -> dict:  # fmt: skip
+    """A completion's record; `text` is what is new, and ends before the first stop string."""
     for stop in settings.stop:
         if stop in text:
-            text, stopped = text[: text.index(stop)], True
+            text, finish = text[: text.index(stop)], "stop"
     return {
         "key": found_by,
         "id": request.id,
         "data": request.data,
         "messages": request.messages,
         "text": (request.prefill + text).strip(),
-        "prompt_tokens": length,
-        "new_tokens": len(new),
-        "finish": "stop" if stopped else "length",
+        "prompt_tokens": prompt_tokens,
+        "new_tokens": new_tokens,
+        "finish": finish,
         "settings": asdict(settings),
-        "model": lm.card(),
+        "model": model,
     }
 
 

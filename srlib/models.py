@@ -38,6 +38,16 @@ class LM:
     dtype: str
     device: str
 
+    @property
+    def mark(self) -> list:
+        """What a completion's key holds of its model."""
+        return [self.fingerprint, self.dtype]
+
+    @property
+    def window(self) -> int | None:
+        """The most tokens that the model reads, where it says so."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
     def card(self) -> dict[str, str]:
         """What identifies a completion's model."""
         return {"name": self.name, "fingerprint": self.fingerprint, "dtype": self.dtype}

@@ -112,6 +112,11 @@ def of(values: dict) -> dict[str, Preference]:
     return found
 
 
+def name(arm: str, method: str) -> str:
+    """What an arm is called once it is trained further by a method."""
+    return f"{arm}, {method.upper()}"
+
+
 def train(
     name: str,
     base: finetune.Base,

@@ -20,6 +20,7 @@ from . import (
     preference_rows,
     preferences,
     prompts,
+    served,
     store,
     trainsets,
 )
@@ -41,7 +42,9 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     if values.get("completions"):  # made elsewhere: no model is needed, no rows are asked
         grading.from_file(values["completions"])
         return {}
-    models.resolve(values["model"], outputs)
+    served.preflight(values, outputs)
+    if not served.asked(values) or served.trains(values):
+        models.resolve(values["model"], outputs)
     models.pick_dtype(values["dtype"])
     rows = {
         kind: data.load(values[f"{kind}_data"], kind, values[f"n_{kind}"], values["seed"])

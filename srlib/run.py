@@ -4,6 +4,7 @@
     python -m srlib run params/quick/01_….yaml      one parameter file, one run
     python -m srlib check quick                     find what is wrong before hours are spent
     python -m srlib report quick                    the main results, and a site of them to show
+    python -m srlib export outputs/quick/arms/*     fine-tuned arms for a server, see the README
 
 Each notebook runs in a kernel of its own and leaves `outputs/<profile>/<notebook>/`: the executed
 notebook, metrics.csv, figures/, run.json. A run that is done already, with the same parameters, the
@@ -80,6 +81,22 @@ def report(
     files = _files(targets)
     _report(files)
     _sites(files, reveal)
+
+
+@app.command()
+def export(
+    arms: Annotated[list[Path], typer.Argument(help="folders of arms, outputs/<profile>/arms/…")],
+    lora: bool = typer.Option(False, "--lora", help="one LoRA adapter each, not a whole model"),
+) -> None:
+    """Write fine-tuned arms for a server, each as one folder, and print their `served_as`."""
+    from . import export as room
+
+    folders = [arm for arm in arms if arm.is_dir()]  # a pattern also takes their lock files
+    if not folders:
+        raise UserError(f"{arms[0]} is no folder of an arm; they lie in outputs/<profile>/arms")
+    print("served_as:")
+    for arm in folders:
+        print("  {}: {}".format(*room.write(arm, lora)), flush=True)
 
 
 def _files(targets: list[str]) -> list[params.ParamFile]:

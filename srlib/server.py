@@ -9,8 +9,9 @@ good into a reply with an `error`, so that one bad row does not lose the others.
     for index, reply in ask(server, [[{"role": "user", "content": "Hi"}]], max_new_tokens=64):
         …                                                    # 0, Reply(text="Hello!", …)
 
-Only widely known fields are sent: `max_tokens`, `temperature`, and where they matter `top_p`,
-`seed`, `stop`. The key is read from the environment when needed, and is never stored or shown.
+A prompt that is a text, no list of messages, is put to `/completions` as it stands. Only widely
+known fields are sent: `max_tokens`, `temperature`, and where they matter `top_p`, `seed`, `stop`.
+The key is read from the environment when needed, and is never stored or shown.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from .errors import UserError, meant
 # 403 is not among them, as hosted servers give it to a single prompt that their filter dislikes.
 _FATAL = (401, 402, 404)
 _ADDRESS = re.compile(r"https?://(\[[\da-f:.]+\]|[^\s/@:]+)(:\d{1,5})?(/[^\s@?]*)?", re.I)
+SAID = ("id", "root", "parent", "max_model_len")  # kept of what a server says of a model
 _UNREACHABLE = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol")
 
 
@@ -63,7 +65,8 @@ class Server:
 @dataclass(frozen=True)
 class Reply:
     """What the server said. `finish` is its finish reason (stop, length, …), `model` the name it
-    gives itself; a request that failed for good has no text and one line of `error`."""
+    gives itself, `system` its system_fingerprint; a request that failed for good has no text and
+    one line of `error`."""
 
     text: str
     finish: str
@@ -71,45 +74,80 @@ class Reply:
     new_tokens: int
     model: str
     error: str = ""
+    system: str = ""
 
 
 def check(server: Server) -> list[str]:
     """The ids of the models that a server lists; [] where it keeps no list.
 
-    Raises UserError where it cannot be reached, refuses the key, or does not list `server.model`.
-    A model named by its folder need not be listed: `transformers serve` lists downloads only.
+    Raises UserError as `cards` does, and where the server does not list `server.model`.
+    """
+    listed = cards(server)
+    ids = list(listed or ())
+    if listed is None or server.model in ids or by_folder(server):
+        return ids
+    raise UserError(
+        f"{server.address} does not serve {server.model!r}"
+        f"{meant(server.model, ids)} (it serves: {some(ids)}); name one of these"
+    )
+
+
+def by_folder(server: Server) -> bool:
+    """Whether the model is named by its folder: it need not be listed then, as `transformers serve`
+    lists downloads only."""
+    return Path(server.model).is_absolute() or Path(server.model).is_dir()
+
+
+def some(ids: Iterable[str]) -> str:
+    """The first of some names, for a message."""
+    ids = list(ids)
+    return (", ".join(ids[:8]) or "nothing") + (", …" if len(ids) > 8 else "")
+
+
+def cards(server: Server) -> dict[str, dict] | None:
+    """What a server says of each model that it lists, by id: id, and root, parent, max_model_len
+    where it gives them (vLLM: folder or hub id, the model below an adapter, tokens). None where it
+    keeps no list. Raises UserError where it cannot be reached or refuses the key.
     """
     import openai
 
-    by_folder = Path(server.model).is_absolute() or Path(server.model).is_dir()
     try:
         with _client(server, min(server.timeout, 10), min(server.retries, 1)) as client:
-            ids = [str(model.id) for model in client.models.list().data]
+            found = [dict(model) for model in client.models.list().data]
+            return {str(m["id"]): {k: m[k] for k in SAID if m.get(k) is not None} for m in found}
     except openai.APIStatusError as error:
         if error.status_code in (401, 403):
             raise _refused(server, error.status_code) from None
-        if error.status_code in (404, 405, 501) or by_folder:
-            return []
+        if error.status_code in (404, 405, 501) or by_folder(server):
+            return None
         raise UserError(
             f"{server.address} is not ready ({_line(server, error)}); wait, or see its own output"
         ) from None
     except openai.APIConnectionError as error:
         raise _unreachable(server, error) from None
-    except (openai.OpenAIError, ValueError, AttributeError, TypeError):
+    except (openai.OpenAIError, ValueError, AttributeError, TypeError, KeyError):
         what = f"{server.address} is no OpenAI-compatible server"
         raise UserError(f"{what}; correct the address (most end in /v1)") from None
-    if server.model in ids or by_folder:
-        return ids
-    raise UserError(
-        f"{server.address} does not serve {server.model!r}"
-        f"{meant(server.model, ids)} (it serves: "
-        f"{', '.join(ids[:8]) or 'nothing'}{', …' if len(ids) > 8 else ''}); name one of these"
-    )
+
+
+def completes(server: Server) -> bool:
+    """Whether the server takes texts (`/completions`), too: an empty request is refused there, and
+    not found elsewhere. Raises UserError where it cannot be reached."""
+    import openai
+
+    try:
+        with _client(server, min(server.timeout, 10), 0) as client:
+            client.post("/completions", body={}, cast_to=object)
+    except openai.APIStatusError as error:
+        return error.status_code not in (404, 405, 501)
+    except openai.APIConnectionError as error:
+        raise _unreachable(server, error) from None
+    return True
 
 
 def ask(
     server: Server,
-    conversations: Iterable[list[dict]],
+    conversations: Iterable[list[dict] | str],
     *,
     max_new_tokens: int,
     temperature: float = 0.0,
@@ -120,10 +158,10 @@ def ask(
 ) -> Iterator[tuple[int, Reply]]:
     """Yield (index of the conversation, Reply), each as soon as it is there, in order of arrival.
 
-    A conversation is a list of chat messages; at most `server.concurrency` are in flight. `form` is
-    a JSON schema that servers with structured output hold every reply to. Raises
-    UserError for what every request would meet (server gone, key refused, model unknown), after
-    yielding what was still under way.
+    A conversation is a list of chat messages, or a text to go on from; at most `server.concurrency`
+    are in flight. `form` is a JSON schema that servers with structured output hold every reply to.
+    Raises UserError for what every request would meet (server gone, key refused, model unknown),
+    after yielding what was still under way.
     """
     settings = {"max_tokens": max_new_tokens, "temperature": temperature}
     settings |= {"top_p": top_p, "seed": seed} if temperature else {}
@@ -183,12 +221,14 @@ def _client(server: Server, timeout: float, retries: int):
     return openai.OpenAI(base_url=server.address, api_key=key, timeout=limit, max_retries=retries)
 
 
-def _reply(client, server: Server, messages: list[dict], settings: dict) -> Reply:
+def _reply(client, server: Server, asked: list[dict] | str, settings: dict) -> Reply:
     import openai
 
+    text = isinstance(asked, str)
+    create = client.completions.create if text else client.chat.completions.create
+    told = {"prompt" if text else "messages": asked, **settings}
     try:
-        answer = client.chat.completions.create(model=server.model, messages=messages, **settings)
-        return _read(answer, server)
+        return _read(create(model=server.model, **told), server)
     except openai.APIStatusError as error:
         if error.status_code == 401:
             raise _refused(server, 401) from None
@@ -205,13 +245,17 @@ def _reply(client, server: Server, messages: list[dict], settings: dict) -> Repl
 
 
 def _read(answer, server: Server) -> Reply:
-    """A Reply out of the client's ChatCompletion; the client checks next to nothing of it."""
+    """A Reply out of the client's ChatCompletion or Completion; it checks next to nothing of it."""
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list) or not choices:  # some send an error with status 200
         raise ValueError(f"no choices {getattr(answer, 'error', None) or ''}")
-    message, finish = choices[0].message, str(choices[0].finish_reason or "unknown")
+    finish = str(choices[0].finish_reason or "unknown")
+    message = getattr(choices[0], "message", None)
     thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
-    content = message.content or getattr(message, "refusal", None) or ""
+    if message is None:
+        content = choices[0].text
+    else:
+        content = message.content or getattr(message, "refusal", None) or ""
     if not isinstance(content, str):
         raise ValueError("content that is not text")
     if thought:  # taken out of the text by the server; put back as the model wrote it
@@ -220,7 +264,8 @@ def _read(answer, server: Server) -> Reply:
     used = getattr(answer, "usage", None)
     tokens = [int(getattr(used, n, 0) or 0) for n in ("prompt_tokens", "completion_tokens")]
     content = content.encode("utf-8", "replace").decode()  # half a surrogate pair, say
-    return Reply(content, finish, *tokens, str(getattr(answer, "model", None) or server.model))
+    model, system = (str(getattr(answer, n, None) or "") for n in ("model", "system_fingerprint"))
+    return Reply(content, finish, *tokens, model or server.model, system=system)
 
 
 def _failed(server: Server, error: str) -> Reply:

@@ -5,6 +5,7 @@ Everything a run makes lies under `outputs/<profile>/`:
     completions/<model>--<style>.jsonl   what was said, shared by all notebooks
     grades/<same name>.jsonl             what graders said of it
     arms/<name>-<digest>/                fine-tuned adapters
+    served/<name>-<digest>/              the same, written for a server
     <notebook>/                          metrics.csv, figures/, run.json, the notebook
 
 Records are appended and flushed batch by batch, so a killed process loses at most the batch it was

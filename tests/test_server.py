@@ -39,7 +39,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         fake = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        asked = body["messages"][-1]["content"]
+        said = body.get("messages") or [{"content": body.get("prompt", "")}]
+        asked = said[-1]["content"]
         with fake.guard:
             fake.bodies.append(body)
             fake.paths.append(self.path)
@@ -152,6 +153,48 @@ def test_as_many_requests_in_flight_as_asked_for_and_no_more(fake):
     found = ask(at(fake, concurrency=3), "abcdefghi")
     assert len(found) == 9 and not any(r.error for r in found.values())
     assert fake.peak == 3
+
+
+def completion(text="Hello.", finish="stop", **more):
+    """The body of a completion of a text."""
+    choices = [{"index": 0, "text": text, "finish_reason": finish}]
+    return message() | {"object": "text_completion", "choices": choices} | more
+
+
+def test_a_text_is_gone_on_from_where_it_ends(fake):
+    fake.answer = lambda asked, attempt: completion(" to you.", system_fingerprint="fp-1")
+    found = dict(server.ask(at(fake), ["Good morning"], max_new_tokens=8, stop=["END"]))
+    assert found[0] == server.Reply(" to you.", "stop", 7, 3, "tiny-2024", system="fp-1")
+    assert fake.paths == ["/v1/completions"]
+    assert fake.bodies == [
+        {"model": "tiny", "prompt": "Good morning", "max_tokens": 8, "temperature": 0,
+         "stop": ["END"]}
+    ]  # fmt: skip
+    fake.answer = lambda asked, attempt: {"choices": [{"finish_reason": "stop"}]}
+    assert dict(server.ask(at(fake), ["x"], max_new_tokens=8))[0].error
+
+
+@pytest.mark.parametrize(("status", "takes"), [(404, False), (400, True), (500, True)])
+def test_whether_a_server_takes_texts(fake, status, takes):
+    fake.answer = lambda asked, attempt: (status, {"error": {"message": "no"}})
+    assert server.completes(at(fake)) is takes
+    with pytest.raises(UserError, match="no server answers"):
+        server.completes(server.Server(nowhere(), "tiny"))
+
+
+def test_what_a_server_says_of_its_models(fake):
+    listed = [
+        {"id": "tiny", "object": "model", "created": time.time(), "root": "org/tiny",
+         "parent": None, "max_model_len": 2048, "permission": [{"id": "new each time"}]},
+        {"id": "arm", "object": "model", "root": "/arms/arm", "parent": "tiny"},
+    ]  # fmt: skip
+    fake.models = 200, {"object": "list", "data": listed}
+    assert server.cards(at(fake)) == {
+        "tiny": {"id": "tiny", "root": "org/tiny", "max_model_len": 2048},
+        "arm": {"id": "arm", "root": "/arms/arm", "parent": "tiny"},
+    }
+    fake.models = (404, b"{}")
+    assert server.cards(at(fake)) is None
 
 
 def test_settings_are_sent_where_they_matter(fake):
