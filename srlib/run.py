@@ -43,7 +43,7 @@ KEEP_MEMORY = {
 @app.command()
 def run(targets: Targets, force: bool = typer.Option(False, help="run what is done, too")) -> None:
     """Run every notebook of the profiles or parameter files named."""
-    files = _checked(targets)
+    files = [file for file, _ in _checked(targets)]
     began = time.time()
     for number, file in enumerate(files, start=1):
         title = f"[{number}/{len(files)}] {file.notebook.stem}"
@@ -61,10 +61,30 @@ def run(targets: Targets, force: bool = typer.Option(False, help="run what is do
 
 
 @app.command()
-def check(targets: Targets) -> None:
-    """Check parameter files, models, data sets and folders; run nothing."""
-    for file in _checked(targets):
-        print(f"{file.path.name}: fine ({file.header.hardware}; {file.header.minutes:g} minutes)")
+def check(
+    targets: Targets,
+    tflops: float = typer.Option(0.0, help="estimate for a device of so many TFLOP/s, not this"),
+    bandwidth: float = typer.Option(0.0, help="its memory's GB/s"),
+) -> None:
+    """Check parameter files, models, data sets and folders, and estimate the cost; run nothing."""
+    from . import estimate, machine, models
+    from .evaluate import output_folder
+
+    checked = _checked(targets)
+    for file, _ in checked:
+        print(f"{file.path.name}: fine ({file.header.hardware}; {_span(file.header.minutes)})")
+    jobs = [estimate.Job(f.notebook.stem, f.values, rows) for f, rows in checked if rows]
+    if not jobs:
+        return
+    first = jobs[0].values
+    place = output_folder(first)
+    here = machine.here(place, models.pick_dtype(first["dtype"]), tflops, bandwidth)
+    rows, notes = estimate.table(jobs, place, here)
+    print(f"\n{estimate.shown(rows, here)}", *notes, sep="\n")
+
+
+def _span(minutes: float) -> str:
+    return f"{minutes:g} minutes" if minutes < 120 else f"{minutes / 60:g} hours"
 
 
 @app.command()
@@ -83,16 +103,18 @@ def _files(targets: list[str]) -> list[params.ParamFile]:
     return [params.load(path) for t in targets for path in params.profile_files(t, root)]
 
 
-def _checked(targets: list[str]) -> list[params.ParamFile]:
+def _checked(targets: list[str]) -> list[tuple[params.ParamFile, dict]]:
+    """The files named, each with its evaluation rows by kind (notebook 06 has none)."""
     from . import evaluate, study
 
-    files = _files(targets)
-    for file in files:
+    found = []
+    for file in _files(targets):
         try:
-            (evaluate if "model" in file.values else study).preflight(file.values)
+            rows = (evaluate if "model" in file.values else study).preflight(file.values)
         except UserError as error:
             raise UserError(f"{file.path}: {error}") from error
-    return files
+        found.append((file, rows or {}))
+    return found
 
 
 def folder_of(file: params.ParamFile) -> Path:
