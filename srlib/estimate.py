@@ -81,11 +81,12 @@ def _cost(values: dict, work: Work, outputs: Path, machine: Machine, fetched: bo
     size, width = modelsize.of(values["model"], outputs), BYTES[models.pick_dtype(values["dtype"])]
     weights = size.parameters * width
     answering = [ask(a, size, values, machine, width) for a in work.asked.values()]
+    shards = max(1, values.get("devices", 1)) if _full(values) else 1
     if values.get("backend", "local") != "local":  # a server answers
         answering = [Cost(0, c.disk, 0) for c in answering]
     training = [train(t, size, machine, width) for t in work.trained.values()]
     peaks = [weights] + [(1 + work.held) * weights + c.memory for c in answering]
-    peaks += [min(work.held, 1) * weights + c.memory for c in training]
+    peaks += [min(work.held, 1) * weights + c.memory / shards for c in training]
     costs = [*answering, *training]
     for judge, a in work.judged.items():
         guard = modelsize.of(judge, outputs)
@@ -94,6 +95,10 @@ def _cost(values: dict, work: Work, outputs: Path, machine: Machine, fetched: bo
     disk = sum(c.disk for c in costs) + (work.saved + (not fetched)) * weights
     disk += max((checkpoints(t, size) for t in work.trained.values()), default=0)
     return Cost(SPARE * max(peaks) + PROCESS, disk, sum(c.hours for c in costs))
+
+
+def _full(values: dict) -> bool:
+    return values.get("train_method") == "full"
 
 
 def ask(a: Asked, size: Size, values: dict, machine: Machine, width: int) -> Cost:
@@ -105,7 +110,7 @@ def ask(a: Asked, size: Size, values: dict, machine: Machine, width: int) -> Cos
     moved = steps * size.computed * width + a.written * context * size.cache * width
     decoding = max(2 * size.computed * a.written / speed, moved / flow)
     reading = 2 * size.computed * (a.read + a.shared) / speed
-    tokens = batch * (a.longest + a.room) + a.shared
+    tokens = batch * min(a.longest + a.room, size.window) + a.shared
     memory = tokens * size.cache * width + 8 * batch * size.vocabulary
     memory += 16 * batch * a.longest * size.hidden * width  # the prompts, within a layer
     disk = workload.CHARS * (a.read + a.written + a.rows * a.shared) + RECORD * a.rows
@@ -146,7 +151,7 @@ def _too_much(rows: list[dict], machine: Machine) -> list[str]:
                 f"{row['notebook']} needs about {row['memory'] / GB:.0f} GB of "
                 f"{'GPU ' if machine.gpu else ''}memory, this machine has "
                 f"{machine.memory / GB:.0f} GB: use a smaller batch_size, train_micro_batch, "
-                "train_max_length or model, train_method lora, or another machine"
+                "train_max_length, model or judge, train_method lora, or another machine"
             )
     disk = sum(row["disk"] for row in known)
     if disk > machine.disk:
@@ -158,7 +163,7 @@ def _too_much(rows: list[dict], machine: Machine) -> list[str]:
 
 
 def shown(rows: list[dict], machine: Machine) -> str:
-    """The table as text, with a last row for all together: memory at its most, the others summed."""
+    """The table as text, with a last row for all together: the most memory, the others summed."""
     names = ("models", "rows", "read", "written", "trained", "disk", "hours")
     total = {n: sum(row[n] or 0 for row in rows) for n in names} | {"notebook": "together"}
     total["memory"] = max((row["memory"] or 0 for row in rows), default=0)
@@ -172,8 +177,9 @@ def shown(rows: list[dict], machine: Machine) -> str:
             line += f"{row[n] / GB:>7.1f} GB" if known else f"{'?':>10}"
         lines.append(line + (f"{row['hours']:>8.2f}" if known else f"{'?':>8}"))
     lines.append(
-        f"on one device of {machine.name}: {machine.tflops:.3g} TFLOP/s and {machine.bandwidth:.3g} "
-        f"GB/s, of which {REACHED:.0%} are reached; not measured: a factor of three is possible"
+        f"on one device of {machine.name}: {machine.tflops:.3g} TFLOP/s and "
+        f"{machine.bandwidth:.4g} GB/s, of which {REACHED:.0%} are taken to be reached; "
+        "an estimate, which may be wrong by a factor of three"
     )
     return "\n".join(lines)
 

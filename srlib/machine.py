@@ -17,7 +17,7 @@ from pathlib import Path
 from .errors import UserError
 
 GB = 1e9
-PER_TFLOP = 5.0  # GB/s beside a TFLOP/s, where only the latter is told (an A100 has 6.5, an H100 3.4)
+PER_TFLOP = 5.0  # GB/s beside a TFLOP/s where only that is told (A100: 6.5, H100: 3.4)
 
 
 @dataclass(frozen=True)

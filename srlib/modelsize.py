@@ -4,7 +4,7 @@ transformers builds the model on torch's `meta` device, where a weight has a sha
 
     of("Qwen/Qwen2.5-7B-Instruct", outputs)
     -> Size(parameters=7_615_616_512, computed=7_070_619_136, layers=28, hidden=3584,
-            vocabulary=152064, heads=28, cache=28672, linear=…)
+            vocabulary=152064, heads=28, cache=28672, linear=2523136, window=32768)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Size:
     """Counts, not bytes. `computed`: weights that every token is multiplied with (all but a table
     that is only looked up). `cache`: numbers that a token leaves in the keys and values of all
     layers. `linear`: inputs plus outputs of all linear layers but the last, which is what a LoRA
-    adapter of rank 1 on all of them holds."""
+    adapter of rank 1 on all of them holds. `window`: tokens that the model reads at most."""
 
     parameters: int
     computed: int
@@ -32,6 +32,7 @@ class Size:
     heads: int
     cache: int
     linear: int
+    window: int
 
 
 def of(model: str, outputs: Path) -> Size:
@@ -71,21 +72,19 @@ def measure(net) -> Size:
 
     config = net.config.get_text_config()
     head, table = net.get_output_embeddings(), net.get_input_embeddings()
-    tied = head is not None and head.weight is table.weight or config.tie_word_embeddings
     linear = [m for m in net.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     kept = getattr(config, "num_key_value_heads", None) or heads
-    parameters = net.num_parameters()
-    if tied and head is not None and head.weight is not table.weight:  # on meta they are not tied
-        parameters -= head.weight.numel()
+    parameters = net.num_parameters()  # one that two layers share counts once
     return Size(
         parameters,
-        parameters if tied else parameters - table.weight.numel(),
+        parameters - (0 if head.weight is table.weight else table.weight.numel()),
         config.num_hidden_layers,
         config.hidden_size,
         config.vocab_size,
         heads,
         2 * config.num_hidden_layers * kept * width,
         sum(m.in_features + m.out_features for m in linear),
+        getattr(config, "max_position_embeddings", None) or 10**9,
     )

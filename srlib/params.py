@@ -180,7 +180,7 @@ def _nearest(word: str, known: Iterable[str], every: bool = False) -> str:
     return hint if close and not every else f"{hint} (known: {', '.join(known)})"
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """The safe loader, where a key given twice is an error: plain YAML takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -197,7 +197,7 @@ def load(path: str | Path, notebook: str | Path | None = None) -> ParamFile:
     path = _existing(Path(path), root())
     try:
         text = path.read_text(encoding="utf-8-sig")
-        values = yaml.load(text, _Loader)
+        values = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = " ".join(str(error.problem if mark else error).split())

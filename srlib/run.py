@@ -4,6 +4,8 @@
     python -m srlib run params/quick/01_….yaml      one parameter file, one run
     python -m srlib check quick                     find what is wrong before hours are spent
     python -m srlib report quick                    the main results, and a site of them to show
+    python -m srlib sweep params/sweeps/….yaml      notebooks × model × seed × any parameter
+    python -m srlib mirror gpu --to DIR             published data, for a machine without network
 
 Each notebook runs in a kernel of its own and leaves `outputs/<profile>/<notebook>/`: the executed
 notebook, metrics.csv, figures/, run.json. A run that is done already, with the same parameters, the
@@ -96,6 +98,52 @@ def report(
     files = _files(targets)
     _report(files)
     _sites(files, reveal)
+
+
+@app.command()
+def sweep(
+    file: Path,
+    cluster: str = typer.Option("", help="slurm, kubernetes, or a folder with a Snakemake profile"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="say what would be run"),
+    show: bool = typer.Option(False, "--list", help="only say what is done, failed, waiting"),
+) -> None:
+    """Run a sweep file's jobs through Snakemake: what is missing or changed, and list them all."""
+    from . import sweep as room
+
+    planned = room.plan(file)
+    status = 0 if show else room.start(planned, cluster, dry_run)
+    for name, state, told in room.states(planned):
+        print(f"{state:8} {name}{f': {told}' if told else ''}")
+    print(f"logs: {_short(planned.folder / 'logs')}")
+    if status:
+        raise UserError("not all jobs are done; mend what failed and type the command again")
+
+
+@app.command()
+def mirror(
+    targets: Annotated[list[str] | None, typer.Argument(help="profiles, or files")] = None,
+    to: str = typer.Option("mirror", help="the folder to fill"),
+    with_models: bool = typer.Option(False, "--models", help="the models that are named, too"),
+    verify: str = typer.Option("", help="only check the checksums of this folder"),
+) -> None:
+    """Fetch the published data sets that parameter files name, for a machine without a network."""
+    from . import mirror as room
+
+    if verify:
+        print(
+            f"{room.shown(kept := room.verify(Path(verify)))}\nall {len(kept)} files are as they were"
+        )
+        return
+    if not targets:
+        raise UserError("name a profile: python -m srlib mirror gpu --to DIR")
+    asked = room.wanted((file.values for file in _files(targets)), with_models)
+    kept, missing = room.write(asked, Path(to))
+    print(room.shown(kept))
+    for hub, why in missing.items():
+        print(f"not there: {hub}: {why}", file=sys.stderr)
+    if missing:
+        raise UserError(f"{len(missing)} of {len(asked)} could not be had; the others are in {to}")
+    print(f"check it where it is carried to: python -m srlib mirror --verify {to}")
 
 
 def _files(targets: list[str]) -> list[params.ParamFile]:
