@@ -16,6 +16,7 @@ import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from . import data, models, sources, store, trainsets
@@ -108,7 +109,7 @@ def _model(one: Wanted, folder: Path) -> dict[str, dict]:
             f"model {one.hub!r} could not be fetched from huggingface.co/{one.hub} "
             f"({type(error).__name__}): type the command again to go on"
         ) from error
-    files = [f for f in sorted(there.rglob("*")) if f.is_file()]
+    files = [f for f in sorted(there.rglob("*")) if any(fnmatch(f.name, w) for w in WEIGHTS)]
     if not any(f.suffix == ".safetensors" for f in files):
         raise UserError(f"model {one.hub!r} has no *.safetensors, and nothing else is loaded here")
     shutil.rmtree(folder / one.place, ignore_errors=True)

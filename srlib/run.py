@@ -130,9 +130,8 @@ def mirror(
     from . import mirror as room
 
     if verify:
-        print(
-            f"{room.shown(kept := room.verify(Path(verify)))}\nall {len(kept)} files are as they were"
-        )
+        kept = room.verify(Path(verify))
+        print(f"{room.shown(kept)}\nall {len(kept)} files are as they were")
         return
     if not targets:
         raise UserError("name a profile: python -m srlib mirror gpu --to DIR")
