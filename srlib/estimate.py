@@ -31,6 +31,7 @@ REACHED = 0.4  # share of the measured speeds that is reached
 SPARE, PROCESS = 1.1, 1.5 * GB  # for fragments; Python, torch and its kernels
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 RECORD = 800  # bytes of a completion's record and grade beside its texts
+MOST = 256  # prompts at a time, where memory decides
 JUDGED_AT_ONCE = 16  # as `srlib.judges` does
 
 
@@ -104,15 +105,17 @@ def _full(values: dict) -> bool:
 def ask(a: Asked, size: Size, values: dict, machine: Machine, width: int) -> Cost:
     """One condition: memory beside the model's weights, completions on the disk."""
     speed, flow = REACHED * machine.tflops * 1e12, REACHED * machine.bandwidth * GB
-    batch = min(values["batch_size"], a.rows)
+    tokens = min(a.longest + a.room, size.window)
+    # of a row: its keys and values; the prompt within a layer; its logits
+    row = (tokens * size.cache + 16 * a.longest * size.hidden) * width + 8 * size.vocabulary
+    fits = max(1, int((machine.memory / 2 - size.parameters * width) / row))
+    batch = min(values["batch_size"] or min(fits, MOST), a.rows)  # 0: as many as memory holds
     steps = math.ceil(a.rows / batch) * a.room
     context = a.shared + a.read / a.rows + a.written / a.rows / 2
     moved = steps * size.computed * width + a.written * context * size.cache * width
     decoding = max(2 * size.computed * a.written / speed, moved / flow)
     reading = 2 * size.computed * (a.read + a.shared) / speed
-    tokens = batch * min(a.longest + a.room, size.window) + a.shared
-    memory = tokens * size.cache * width + 8 * batch * size.vocabulary
-    memory += 16 * batch * a.longest * size.hidden * width  # the prompts, within a layer
+    memory = batch * row + a.shared * size.cache * width
     disk = workload.CHARS * (a.read + a.written + a.rows * a.shared) + RECORD * a.rows
     return Cost(memory, disk, (reading + decoding) / 3600)
 

@@ -9,6 +9,7 @@ have 256 tokens, a thought half of the room it has. What `srlib.estimate` makes 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -84,6 +85,9 @@ def of(values: dict, rows: dict[str, list]) -> Work:
         (*same, arm.name, arms.recipe(values, arm.seed)): _trained(values, arm)
         for arm in arms.of(values)
     }
+    for method, (one, samples) in _preferred(values, room).items():
+        trained[*same, method] = one
+        asked |= {(*same, method, "samples"): samples} if samples.rows else {}
     if values["align"]:
         trained = {(*same, "aligned"): _tuning(values)} | trained
     judged, calls = _judged(values, len(asked) * len(rows["harmful"]), room)
@@ -108,7 +112,8 @@ def _conditions(values: dict) -> list[tuple[str, prompts.Style, bool]]:
     found += [(a.name, plain, bool(trainsets.dialect(a.mixture.task))) for a in made]
     found += [(name, plain, False) for name in values.get("more_arms", {})]
     asked = ["tuned under a prompt, and asked"] if values.get("ptst") else []
-    protected = [*values.get("protect", []), *asked, *_mended(values)]
+    preferred = [m for m in ("dpo", "grpo") if values.get(f"{m}_rows")]
+    protected = [*values.get("protect", []), *asked, *_mended(values), *preferred]
     return found + [(name, plain, True) for name in protected]
 
 
@@ -117,6 +122,27 @@ def _mended(values: dict) -> list[str]:
     found = [f"Safe LoRA {v}" for v in values.get("safe_lora", [])]
     found += [f"RESTA {g} {p}" for g in values.get("resta", []) for p in values["resta_drops"]]
     return found + [f"IRR {v}" for v in values.get("irr", [])]
+
+
+def _preferred(values: dict, room: int) -> dict[str, tuple[Trained, Asked]]:
+    """Notebook 05's DPO and GRPO: the training, and the completions that GRPO samples for it. The
+    reference model's pass counts as half a training token."""
+    found, nothing = {}, Asked(0, 0, 0, 0, 0, 0)
+    if values.get("dpo_rows"):
+        pairs = values["dpo_rows"] + values["dpo_benign"]
+        tokens = 1.5 * values["dpo_epochs"] * pairs * (THOUGHT * room + 2 * ANSWER)
+        micro = 2 * (values["dpo_micro_batch"] or values["dpo_batch_size"])  # both sides
+        told = Trained(tokens, room, micro, values["lora_r"], values["lora_layers"])
+        found["dpo"] = told, nothing
+    if values.get("grpo_rows"):
+        prompts_ = sum(values[f"grpo_{kind}"] for kind in ("rows", "benign", "reasoning"))
+        n = math.ceil(values["grpo_epochs"] * prompts_ * values["grpo_num_generations"])
+        room, read = values["grpo_max_new_tokens"], n * (CHAT + 50)
+        written = n * THOUGHT * room
+        micro = values["grpo_micro_batch"] or values["grpo_batch_size"]
+        told = Trained(1.5 * (read + written), room, micro, values["lora_r"], values["lora_layers"])
+        found["grpo"] = told, Asked(n, read, CHAT + 50, 0, written, room)
+    return found
 
 
 def _asked(requests: list[str], style: prompts.Style, room: int, long: bool) -> Asked:

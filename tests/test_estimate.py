@@ -93,7 +93,8 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path):
 
 def job(name, profile="quick", **more):
     file = params.load(ROOT / f"params/{profile}/{name}.yaml")
-    values = file.values | more
+    known = {k: v for k, v in more.items() if k in file.values}
+    values = file.values | known
     return estimate.Job(name, values, preflight.preflight(values))
 
 
@@ -173,6 +174,32 @@ def test_judges_here_and_behind_servers(quick, folder):
     served = change(asked, judges={"rubric": "x/y"}, judge_address="http://127.0.0.1:9/v1")
     row, notes = cost(served)
     assert row["hours"] == plain["hours"] and f"{3 * 6 * 48:,} requests" in notes[0]
+
+
+DPO = {"dpo_rows": 8, "dpo_benign": 2, "dpo_epochs": 1.0, "dpo_batch_size": 2}
+DPO |= {"dpo_micro_batch": 0}
+GRPO = {"grpo_rows": 4, "grpo_benign": 2, "grpo_reasoning": 4, "grpo_epochs": 1.0}
+GRPO |= {"grpo_num_generations": 4, "grpo_max_new_tokens": 64, "grpo_batch_size": 8}
+GRPO |= {"grpo_micro_batch": 0}
+
+
+def test_notebook_05_with_preferences_and_rewards():
+    plain = job("05_mitigations", dpo_rows=0, grpo_rows=0)
+    before = workload.of(plain.values, plain.rows)
+    # base, arm, three forms, prompt in tuning (twice), seven defences, Safe LoRA, RESTA twice, IRR
+    assert len(before.asked) == 1 + 1 + 3 + 2 + 7 + 1 + 2 + 1 and before.held == 3
+    after = workload.of(plain.values | DPO | GRPO, plain.rows)
+    assert len(after.trained) == len(before.trained) + 2
+    assert len(after.asked) == len(before.asked) + 3  # two arms, and GRPO's own completions
+    assert max(a.rows for a in before.asked.values()) == 104
+    assert next(a for a in after.asked.values() if a.rows == 40).room == 64
+
+
+def test_a_batch_that_memory_decides(quick, folder):
+    asked = change(quick["02"], model=folder("llama"), align=False, dtype="bfloat16", batch_size=0)
+    large, _ = cost(change(asked, long_new_tokens=8192))
+    small, _ = cost(change(asked, long_new_tokens=8192), replace(GPU, memory=60e9))
+    assert small["memory"] < 60e9 < large["memory"] < 85e9 and small["hours"] > large["hours"]
 
 
 def test_this_machine_is_measured(tmp_path):
