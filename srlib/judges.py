@@ -128,8 +128,9 @@ def of(values: dict) -> list[Judge]:
 
 def parsed(name: str, told: str | None, usual: str) -> tuple[str, str]:
     """A judge's model and address ("": it is loaded here), as written in `judges`."""
+    known = template(name)
     model, own, address = (s.strip() for s in str(told or "").partition("@"))
-    return model or template(name).get("model", ""), address if own else usual
+    return model or known.get("model", ""), address if own else usual
 
 
 def neutral(text: str) -> str:

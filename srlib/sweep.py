@@ -217,6 +217,8 @@ def command(sweep: Sweep, cluster: str, dry_run: bool, gpus: list[str]) -> list[
             known = ", ".join(p.parent.name for p in root.glob("params/clusters/*/config.yaml"))
             raise UserError(f"no cluster profile {cluster!r} (known: {known}; or a folder)")
         words += ["--profile", str(folder)]
+        if "default-storage-provider" in (folder / "config.yaml").read_text("utf-8"):
+            words += ["--default-storage-prefix", str(sweep.folder)]
     else:
         words += ["--cores", str(max(1, len(gpus)))]
         words += ["--resources", f"gpu={len(gpus)}"] if gpus else []
