@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from . import data, models, sources, store, trainsets
+from . import data, judges, models, sources, store, trainsets
 from .errors import UserError
 
 SETS = ("reasoning_data", "harmful_data", "benign_data", "long_set", "direct_data")
-SETS += ("reflective_data", "short_sets", "long_sets", "growth_sets")
+SETS += ("reflective_data", "short_sets", "long_sets", "growth_sets", "grpo_data")
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
 UNKNOWN = "not stated"
 WEIGHTS += ["LICENSE*", "NOTICE*", "USE_POLICY*"]
@@ -57,9 +57,17 @@ def wanted(values: Iterable[dict], with_models: bool = False) -> list[Wanted]:
             elif name in trainsets.SETS:
                 s = trainsets.SETS[name]
                 found.append(Wanted(s.hub, "train", s.config, s.revision, s.file))
-        if with_models and (model := told.get("model", "")).count("/") == 1:
-            found += [] if Path(model).expanduser().is_dir() else [Wanted(model)]
+        found += map(Wanted, _models(told) if with_models else [])
     return list(dict.fromkeys(found))
+
+
+def _models(values: dict) -> list[str]:
+    """The hub ids of a notebook's models, judges that are loaded here among them."""
+    named = [values.get(name, "") for name in ("model", "unaligned_model")]
+    for name, told in values.get("judges", {}).items():
+        model, address = judges.parsed(name, told, values["judge_address"])
+        named += [] if address else [model]
+    return [m for m in named if m.count("/") == 1 and not Path(m).expanduser().is_dir()]
 
 
 def write(asked: list[Wanted], folder: Path) -> tuple[dict[str, dict], dict[str, str]]:

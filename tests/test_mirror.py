@@ -46,6 +46,11 @@ def test_what_is_wanted_are_the_published_sets_that_files_name():
     names = [one.place for one in mirror.wanted([VALUES, VALUES])]
     assert names == [f"{name}.jsonl" for name in HUBS]
     assert mirror.wanted([VALUES], with_models=True)[-1].place == "models/some-org__some-model"
+    told = {
+        "judges": {"rubric": "org/judge", "intention": "org/far @ http://x"},
+        "judge_address": "",
+    }
+    assert [one.hub for one in mirror.wanted([told], with_models=True)] == ["org/judge"]
     files = sorted((ROOT / "params/gpu").glob("*.yaml"))
     hubs = {one.hub for one in mirror.wanted(params.load(f).values for f in files)}
     assert {"openai/gsm8k", "walledai/StrongREJECT", "NovaSky-AI/Sky-T1_data_17k"} <= hubs
