@@ -2,19 +2,24 @@
 #   make study PROFILE=smoke                  another profile, or parameter files: PROFILE=params/…
 #   make setup PYTHON=python3.12              another Python, 3.11 or newer
 #   make setup TORCH=torch==VERSION           that build of torch, as it is in your package index
+#   make sweep SWEEP=params/sweeps/….yaml     with CLUSTER=slurm there, without it on this machine
 PYTHON ?= python3
 PROFILE = quick
+SWEEP = params/sweeps/three-seeds.yaml
+CLUSTER =
 TORCH =
 TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX = https://download.pytorch.org/whl/cpu
 
 PY = .venv/bin/python
-PIP = $(PY) -m pip install -qq --disable-pip-version-check --progress-bar off
+QUIET = -qq --disable-pip-version-check --progress-bar off
+PIP = $(PY) -m pip install $(QUIET)
 STAMP = .venv/.stamp-setup
 BENCH = .venv-bench/.stamp-setup
+SWEEPS = .venv-sweep/.stamp-setup
 NOTEBOOKS = $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
 
-.PHONY: help study test lint lab check report bench setup constraints
+.PHONY: help study sweep test lint lab check report bench setup constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,7 +27,11 @@ help: ## this list
 study: $(STAMP) ## run every notebook of a profile
 	@$(PY) -m srlib run $(PROFILE)
 
+sweep: $(STAMP) $(SWEEPS) ## run a sweep's jobs, those that are missing or changed
+	@$(PY) -m srlib sweep $(SWEEP) $(if $(CLUSTER),--cluster $(CLUSTER))
+
 test: lint ## lint, then all tests
+	@$(MAKE) -s $(SWEEPS) || echo "no Snakemake: the tests of sweeps are skipped" >&2
 	$(PY) -m pytest
 
 lint: $(STAMP) ## the commands of .pre-commit-config.yaml, changing nothing
@@ -76,8 +85,14 @@ $(BENCH): $(STAMP)
 	@$(PY) -m venv .venv-bench
 	@$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > .venv-bench/base
 	@cp .venv-bench/base "$$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
-	@.venv-bench/bin/python -m pip install -qq --disable-pip-version-check --progress-bar off \
+	@.venv-bench/bin/python -m pip install $(QUIET) \
 		-c constraints.txt -e ".[bench]"
+	@touch $@
+
+$(SWEEPS): requirements-sweep.txt
+	@[ -x .venv-sweep/bin/pip ] || $(PYTHON) -m venv .venv-sweep
+	@echo "installing Snakemake ..."
+	@.venv-sweep/bin/python -m pip install $(QUIET) -r requirements-sweep.txt
 	@touch $@
 
 constraints: ## write the versions now in .venv to constraints.txt

@@ -112,10 +112,7 @@ def of(values: dict) -> list[Judge]:
     """
     found = []
     for name, told in values.get("judges", {}).items():
-        known = template(name)
-        model, own, address = (s.strip() for s in str(told or "").partition("@"))
-        address = address if own else values["judge_address"]
-        model = model or known.get("model", "")
+        model, address = parsed(name, told, values["judge_address"])
         where = None
         if address:
             where = server.Server(
@@ -127,6 +124,13 @@ def of(values: dict) -> list[Judge]:
             raise UserError(f"judges names no model for {name!r}; write {name}: MODEL")
         found.append(Judge(name, model, where, values["judge_structured"] and name in FORMS))
     return found
+
+
+def parsed(name: str, told: str | None, usual: str) -> tuple[str, str]:
+    """A judge's model and address ("": it is loaded here), as written in `judges`."""
+    known = template(name)
+    model, own, address = (s.strip() for s in str(told or "").partition("@"))
+    return model or known.get("model", ""), address if own else usual
 
 
 def neutral(text: str) -> str:

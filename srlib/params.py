@@ -32,7 +32,8 @@ from srlib.errors import UserError
 _TYPES = {t.__name__: t for t in (int, float, str, bool, list, dict)} | {"Literal": Literal}
 _WORDS = {"int": "whole number", "float": "number", "bool": "true or false", "str": "quoted text"}
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-_HEADER = re.compile(r"#\s*(?P<hardware>\S.*?)\s*;[^;\d]*(?P<minutes>\d+(\.\d+)?)\s*min(ute)?s?\b")
+_TIME = r"(?P<time>\d+(\.\d+)?)\s*(?P<unit>min(ute)?s?|h(our)?s?)\b"
+_HEADER = re.compile(rf"#\s*(?P<hardware>\S.*?)\s*;[^;\d]*{_TIME}")
 _PLAIN = (int, float, str, bool, list, dict, type(None))
 _IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
 
@@ -179,7 +180,7 @@ def _nearest(word: str, known: Iterable[str], every: bool = False) -> str:
     return hint if close and not every else f"{hint} (known: {', '.join(known)})"
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """The safe loader, where a key given twice is an error: plain YAML takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -196,7 +197,7 @@ def load(path: str | Path, notebook: str | Path | None = None) -> ParamFile:
     path = _existing(Path(path), root())
     try:
         text = path.read_text(encoding="utf-8-sig")
-        values = yaml.load(text, _Loader)
+        values = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = " ".join(str(error.problem if mark else error).split())
@@ -204,11 +205,12 @@ def load(path: str | Path, notebook: str | Path | None = None) -> ParamFile:
         raise UserError(f"{path}{line}: not readable as YAML: {reason}") from None
     if not (header := _HEADER.match(text.partition("\n")[0])):
         raise UserError(f"{path}: start with a line such as `# two CPU cores, 4 GB; 6 minutes`")
+    minutes = float(header["time"]) * (60 if header["unit"][0] == "h" else 1)
     if not isinstance(values, dict):
         raise UserError(f"{path}: no `name: value` lines, give at least one parameter")
     file = _notebook_file(notebook or path.stem)
     values = check(values, signature(file), str(path))
-    return ParamFile(path, file, values, Header(header["hardware"], float(header["minutes"])))
+    return ParamFile(path, file, values, Header(header["hardware"], minutes))
 
 
 def _existing(path: Path, project: Path) -> Path:

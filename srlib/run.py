@@ -5,6 +5,8 @@
     python -m srlib check quick                     find what is wrong before hours are spent
     python -m srlib report quick                    the main results, and a site of them to show
     python -m srlib export outputs/quick/arms/*     fine-tuned arms for a server, see the README
+    python -m srlib sweep params/sweeps/….yaml      notebooks × model × seed × any parameter
+    python -m srlib mirror gpu --to DIR             published data, for a machine without network
 
 Each notebook runs in a kernel of its own and leaves `outputs/<profile>/<notebook>/`: the executed
 notebook, metrics.csv, figures/, run.json. A run that is done already, with the same parameters, the
@@ -48,7 +50,7 @@ KEEP_MEMORY = {
 @app.command()
 def run(targets: Targets, force: bool = typer.Option(False, help="run what is done, too")) -> None:
     """Run every notebook of the profiles or parameter files named."""
-    files = _checked(targets)
+    files = [file for file, _ in _checked(targets)]
     began = time.time()
     for number, file in enumerate(files, start=1):
         title = f"[{number}/{len(files)}] {file.notebook.stem}"
@@ -66,10 +68,30 @@ def run(targets: Targets, force: bool = typer.Option(False, help="run what is do
 
 
 @app.command()
-def check(targets: Targets) -> None:
-    """Check parameter files, models, data sets and folders; run nothing."""
-    for file in _checked(targets):
-        print(f"{file.path.name}: fine ({file.header.hardware}; {file.header.minutes:g} minutes)")
+def check(
+    targets: Targets,
+    tflops: float = typer.Option(0.0, help="estimate for a device of so many TFLOP/s, not this"),
+    bandwidth: float = typer.Option(0.0, help="its memory's GB/s"),
+) -> None:
+    """Check parameter files, models, data sets and folders, and estimate the cost; run nothing."""
+    from . import estimate, machine, models
+    from .evaluate import output_folder
+
+    checked = _checked(targets)
+    for file, _ in checked:
+        print(f"{file.path.name}: fine ({file.header.hardware}; {_span(file.header.minutes)})")
+    jobs = [estimate.Job(f.notebook.stem, f.values, rows) for f, rows in checked if rows]
+    if not jobs:
+        return
+    first = jobs[0].values
+    place = output_folder(first)
+    here = machine.here(place, models.pick_dtype(first["dtype"]), tflops, bandwidth)
+    rows, notes = estimate.table(jobs, place, here)
+    print(f"\n{estimate.shown(rows, here)}", *notes, sep="\n")
+
+
+def _span(minutes: float) -> str:
+    return f"{minutes:g} minutes" if minutes < 120 else f"{minutes / 60:g} hours"
 
 
 @app.command()
@@ -97,6 +119,48 @@ def export(
     print("served_as:")
     for arm in folders:
         print("  {}: {}".format(*room.write(arm, lora)), flush=True)
+def sweep(
+    file: Path,
+    cluster: str = typer.Option("", help="slurm, kubernetes, or a folder with a Snakemake profile"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="say what would be run"),
+    show: bool = typer.Option(False, "--list", help="only say what is done, failed, waiting"),
+) -> None:
+    """Run a sweep file's jobs through Snakemake: what is missing or changed, and list them all."""
+    from . import sweep as room
+
+    planned = room.plan(file)
+    status = 0 if show else room.start(planned, cluster, dry_run)
+    for name, state, told in room.states(planned):
+        print(f"{state:8} {name}{f': {told}' if told else ''}")
+    print(f"logs: {_short(planned.folder / 'logs')}")
+    if status:
+        raise UserError("not all jobs are done; mend what failed and type the command again")
+
+
+@app.command()
+def mirror(
+    targets: Annotated[list[str] | None, typer.Argument(help="profiles, or files")] = None,
+    to: str = typer.Option("mirror", help="the folder to fill"),
+    with_models: bool = typer.Option(False, "--models", help="the models that are named, too"),
+    verify: str = typer.Option("", help="only check the checksums of this folder"),
+) -> None:
+    """Fetch the published data sets that parameter files name, for a machine without a network."""
+    from . import mirror as room
+
+    if verify:
+        kept = room.verify(Path(verify))
+        print(f"{room.shown(kept)}\nall {len(kept)} files are as they were")
+        return
+    if not targets:
+        raise UserError("name a profile: python -m srlib mirror gpu --to DIR")
+    asked = room.wanted((file.values for file in _files(targets)), with_models)
+    kept, missing = room.write(asked, Path(to))
+    print(room.shown(kept))
+    for hub, why in missing.items():
+        print(f"not there: {hub}: {why}", file=sys.stderr)
+    if missing:
+        raise UserError(f"{len(missing)} of {len(asked)} could not be had; the others are in {to}")
+    print(f"check it where it is carried to: python -m srlib mirror --verify {to}")
 
 
 def _files(targets: list[str]) -> list[params.ParamFile]:
@@ -104,16 +168,18 @@ def _files(targets: list[str]) -> list[params.ParamFile]:
     return [params.load(path) for t in targets for path in params.profile_files(t, root)]
 
 
-def _checked(targets: list[str]) -> list[params.ParamFile]:
+def _checked(targets: list[str]) -> list[tuple[params.ParamFile, dict]]:
+    """The files named, each with its evaluation rows by kind (notebook 06 has none)."""
     from . import evaluate, study
 
-    files = _files(targets)
-    for file in files:
+    found = []
+    for file in _files(targets):
         try:
-            (evaluate if "model" in file.values else study).preflight(file.values)
+            rows = (evaluate if "model" in file.values else study).preflight(file.values)
         except UserError as error:
             raise UserError(f"{file.path}: {error}") from error
-    return files
+        found.append((file, rows or {}))
+    return found
 
 
 def folder_of(file: params.ParamFile) -> Path:

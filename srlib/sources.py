@@ -22,6 +22,7 @@ import yaml
 from .errors import UserError
 
 MIRROR = "SRLIB_DATA_DIR"
+MANIFEST, MODELS = "manifest.json", "models"  # in the mirror, see srlib.mirror
 revisions: dict[str, str] = {}  # what this process read: hub name -> revision, or "mirror"
 
 
@@ -52,6 +53,22 @@ def mirror() -> Path | None:
     raise UserError(f"{MIRROR} names {named}, which is not a folder; correct or unset it")
 
 
+def carried(place: str) -> dict:
+    """What the local mirror's manifest says of one of its files; {} where there is none."""
+    from .store import read_json
+
+    folder = mirror()
+    return read_json(folder / MANIFEST).get("files", {}).get(place, {}) if folder else {}
+
+
+def carried_model(hub: str) -> tuple[Path, str] | None:
+    """A model's folder in the local mirror and its commit on the hub, None where it has none."""
+    folder = mirror()
+    place = f"{MODELS}/{hub.replace('/', '__')}"
+    told = carried(f"{place}/config.json")
+    return (folder / place, told["revision"]) if folder and told else None
+
+
 def records(
     hub: str,
     split: str,
@@ -76,6 +93,7 @@ def _hub(hub, split, config, revision, file, instead) -> list[dict]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError
 
     place = f"<org>__<name>/{split}.jsonl in a folder named by {MIRROR}"
     try:
@@ -83,8 +101,8 @@ def _hub(hub, split, config, revision, file, instead) -> list[dict]:
         found = load_dataset(hub, config, split=split, revision=revision, data_files=file)
         revisions[hub] = str(revision)
         return list(found)
-    except DatasetNotFoundError as error:
-        gated = "gated" in str(error)
+    except (DatasetNotFoundError, GatedRepoError) as error:
+        gated = "gated" in str(error) or isinstance(error, GatedRepoError)
         todo = "ask for access there and run `hf auth login`" if gated else f"mirror it as {place}"
         raise UserError(
             f"data set {hub!r} could not be had from huggingface.co/datasets/{hub}"

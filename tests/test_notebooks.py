@@ -278,6 +278,7 @@ def test_check_and_report_of_the_quick_profile():
     done = srlib("check", "quick")
     assert done.returncode == 0, done.stderr
     assert all(f"{name}.yaml: fine" in done.stdout for name in NAMES)
+    assert "tokens read" in done.stdout and "together" in done.stdout
 
 
 def test_the_progress_line_says_where_a_run_is(tmp_path):
