@@ -1,5 +1,5 @@
-"""`python -m srlib`: the command line of `srlib.run`."""
+"""`python -m srlib`: the command line, `srlib.cli`."""
 
-from .run import main
+from .cli import main
 
 main()

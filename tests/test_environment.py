@@ -122,7 +122,9 @@ def test_every_import_of_the_package_is_a_declared_dependency():
     assert undeclared == set()
 
 
-@pytest.mark.parametrize("module", ["srlib", "srlib.run", "srlib.data", "srlib.evaluate"])
+@pytest.mark.parametrize(
+    "module", ["srlib", "srlib.cli", "srlib.run", "srlib.data", "srlib.evaluate"]
+)
 def test_an_import_loads_nothing_heavy(module):
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from test_study import claim, made, pair, rows
 
-from srlib import run, site, study
+from srlib import cli, run, site, study
 from srlib.errors import UserError
 
 CHUNKS = (
@@ -243,7 +243,7 @@ def profile(base):
 
 
 def test_report_prints_the_results_and_where_the_site_is(base, capsys):
-    run.report([profile(base)], reveal=False)
+    cli.report([profile(base)], reveal=False)
     said = capsys.readouterr().out
     assert "aligned base" in said and "exact_match" in said and "pictures:" in said
     assert said.splitlines()[-1] == f"report: {base / 'report/index.html'}"
@@ -254,9 +254,9 @@ def test_a_report_that_fails_does_not_lose_a_finished_run(base, capsys, monkeypa
         raise OSError("disk\non fire")
 
     monkeypatch.setattr(run, "is_made", lambda file: True)
-    monkeypatch.setattr(run, "_checked", run._files)
+    monkeypatch.setattr(cli, "_checked", lambda t: [(f, {}) for f in cli._files(t)])
     monkeypatch.setattr(site, "write", broken)
-    run.run([profile(base)], force=False)
+    cli.run([profile(base)], force=False)
     said = capsys.readouterr()
     assert said.err == "warning: no report was written: disk on fire\n"
     assert said.out.splitlines()[-1].startswith("1 notebooks in")

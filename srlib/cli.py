@@ -1,0 +1,164 @@
+"""The command line: notebooks run, checked and reported, and what carries them elsewhere.
+
+    python -m srlib run quick                       every notebook of a profile
+    python -m srlib run params/quick/01_….yaml      one parameter file, one run
+    python -m srlib check quick                     find what is wrong before hours are spent
+    python -m srlib report quick                    the main results, and a site of them to show
+    python -m srlib export outputs/quick/arms/*     fine-tuned arms for a server, see the README
+    python -m srlib sweep params/sweeps/….yaml      notebooks × model × seed × any parameter
+    python -m srlib mirror gpu --to DIR             published data, for a machine without network
+
+A command does little itself: it calls the room that does it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import params
+from . import run as room
+from .errors import UserError
+
+HELP = __doc__.replace("\n\n    ", "\n\n\b\n    ")  # \b: the commands stay a line each
+# Plain help: rich takes half of the time until it is there.
+app = typer.Typer(
+    add_completion=False, help=HELP, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+Targets = Annotated[list[str], typer.Argument(help="profiles, or parameter files (.yaml)")]
+
+
+@app.command()
+def run(targets: Targets, force: bool = typer.Option(False, help="run what is done, too")) -> None:
+    """Run every notebook of the profiles or parameter files named."""
+    room.notebooks([file for file, _ in _checked(targets)], force)
+
+
+@app.command()
+def check(
+    targets: Targets,
+    tflops: float = typer.Option(0.0, help="estimate for a device of so many TFLOP/s, not this"),
+    bandwidth: float = typer.Option(0.0, help="its memory's GB/s"),
+) -> None:
+    """Check parameter files, models, data sets and folders, and estimate the cost; run nothing."""
+    from . import estimate, machine, models
+    from .evaluate import output_folder
+
+    checked = _checked(targets)
+    for file, _ in checked:
+        print(f"{file.path.name}: fine ({file.header.hardware}; {_span(file.header.minutes)})")
+    jobs = [estimate.Job(f.notebook.stem, f.values, rows) for f, rows in checked if rows]
+    if not jobs:
+        return
+    first = jobs[0].values
+    place = output_folder(first)
+    here = machine.here(place, models.pick_dtype(first["dtype"]), tflops, bandwidth)
+    rows, notes = estimate.table(jobs, place, here)
+    print(f"\n{estimate.shown(rows, here)}", *notes, sep="\n")
+
+
+def _span(minutes: float) -> str:
+    return f"{minutes:g} minutes" if minutes < 120 else f"{minutes / 60:g} hours"
+
+
+@app.command()
+def report(
+    targets: Targets,
+    reveal: bool = typer.Option(False, "--reveal", help="show runs made with `reveal: true`, too"),
+) -> None:
+    """Print the main results of finished runs, and write them as a static site."""
+    files = _files(targets)
+    room.report(files)
+    room.sites(files, reveal)
+
+
+@app.command()
+def export(
+    arms: Annotated[list[Path], typer.Argument(help="folders of arms, outputs/<profile>/arms/…")],
+    lora: bool = typer.Option(False, "--lora", help="one LoRA adapter each, not a whole model"),
+) -> None:
+    """Write fine-tuned arms for a server, each as one folder, and print their `served_as`."""
+    from . import export as writer
+
+    folders = [arm for arm in arms if arm.is_dir()]  # a pattern also takes their lock files
+    if not folders:
+        raise UserError(f"{arms[0]} is no folder of an arm; they lie in outputs/<profile>/arms")
+    print("served_as:")
+    for arm in folders:
+        print("  {}: {}".format(*writer.write(arm, lora)), flush=True)
+
+
+@app.command()
+def sweep(
+    file: Path,
+    cluster: str = typer.Option("", help="slurm, kubernetes, or a folder with a Snakemake profile"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="say what would be run"),
+    show: bool = typer.Option(False, "--list", help="only say what is done, failed, waiting"),
+) -> None:
+    """Run a sweep file's jobs through Snakemake: what is missing or changed, and list them all."""
+    from . import sweep as sweeps
+
+    planned = sweeps.plan(file)
+    status = 0 if show else sweeps.start(planned, cluster, dry_run)
+    for name, state, told in sweeps.states(planned):
+        print(f"{state:8} {name}{f': {told}' if told else ''}")
+    print(f"logs: {room.short(planned.folder / 'logs')}")
+    if status:
+        raise UserError("not all jobs are done; mend what failed and type the command again")
+
+
+@app.command()
+def mirror(
+    targets: Annotated[list[str] | None, typer.Argument(help="profiles, or files")] = None,
+    to: str = typer.Option("mirror", help="the folder to fill"),
+    with_models: bool = typer.Option(False, "--models", help="the models that are named, too"),
+    verify: str = typer.Option("", help="only check the checksums of this folder"),
+) -> None:
+    """Fetch the published data sets that parameter files name, for a machine without a network."""
+    from . import mirror as mirrors
+
+    if verify:
+        kept = mirrors.verify(Path(verify))
+        print(f"{mirrors.shown(kept)}\nall {len(kept)} files are as they were")
+        return
+    if not targets:
+        raise UserError("name a profile: python -m srlib mirror gpu --to DIR")
+    asked = mirrors.wanted((file.values for file in _files(targets)), with_models)
+    kept, missing = mirrors.write(asked, Path(to))
+    print(mirrors.shown(kept))
+    for hub, why in missing.items():
+        print(f"not there: {hub}: {why}", file=sys.stderr)
+    if missing:
+        raise UserError(f"{len(missing)} of {len(asked)} could not be had; the others are in {to}")
+    print(f"check it where it is carried to: python -m srlib mirror --verify {to}")
+
+
+def _files(targets: list[str]) -> list[params.ParamFile]:
+    root = params.root()
+    return [params.load(path) for t in targets for path in params.profile_files(t, root)]
+
+
+def _checked(targets: list[str]) -> list[tuple[params.ParamFile, dict]]:
+    """The files named, each with its evaluation rows by kind (notebook 06 has none)."""
+    from . import evaluate, study
+
+    found = []
+    for file in _files(targets):
+        try:
+            rows = (evaluate if "model" in file.values else study).preflight(file.values)
+        except UserError as error:
+            raise UserError(f"{file.path}: {error}") from error
+        found.append((file, rows or {}))
+    return found
+
+
+def main() -> None:
+    """The command line; a UserError is one line and exit status 1."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
