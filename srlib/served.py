@@ -176,7 +176,8 @@ def make(lm: Served, requests, keys, settings, path, made: dict, label: str) -> 
     """Ask for the completions that are not in `made`; keep each in `path` and `made` as it comes.
 
     Raises UserError as `server.ask` does, and at the end where requests failed for good: the next
-    call asks for those alone. A completion that ends on its very last token counts as cut off.
+    call asks for those alone. A completion counts as cut off where the server says so; some
+    (`transformers serve`) say it of one whose very last token ends it, too.
     """
     todo = {k: r for k, r in zip(keys, requests, strict=True) if k not in made}
     prompts = [_put(lm, r) for r in todo.values()]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from test_server import Fake, completion, message, nowhere
 
-from srlib import evaluate, generation, params, prompts, served, server, store
+from srlib import defences, evaluate, generation, params, prompts, served, server, store
 from srlib.errors import UserError
 
 
@@ -99,6 +99,26 @@ def test_a_begun_reply_goes_out_as_the_text_that_the_model_reads(fake, lm, tmp_p
     generation.complete(there, [ask], generation.Settings(3), tmp_path / "1")
     sent = fake.bodies[-1]["prompt"]
     assert words(sent)["input_ids"] == lm.tokenizer(read)["input_ids"] and sent != read
+
+
+def test_a_thought_goes_on_as_far_as_the_server_reads(fake, lm, outputs, tmp_path):
+    said = ["<think>4 + 3 = 7</think>The answer is 7.", " So it is.</think>The answer is 8."]
+    fake.answer = lambda asked, attempt: (
+        completion(said[1]) if asked.endswith("Wait") else message(said[0])
+    )
+    place = server.Server(fake.address, "tiny")
+    ask = generation.Request("1", "d", [{"role": "user", "content": "What is 4 + 3?"}])
+    more, found = defences.named("more think", "think", times=1), {}
+    settings = generation.Settings(8)
+    for window in (20, 200):
+        told = {"id": "tiny", "max_model_len": window}
+        there = served.Served("tiny", place, told, "", "embedded", outputs)
+        found[window] = defences.complete(there, [ask], settings, tmp_path, more)[0]
+    assert found[20]["text"] == said[0]  # no room to go on
+    assert found[200]["text"] == f"<think>4 + 3 = 7\nWait{said[1]}"
+    assert found[200]["new_tokens"] == 6 and len(fake.bodies) == 3
+    unsaid = served.Served("tiny", place, {"id": "tiny"}, "", "embedded", outputs)
+    assert unsaid.window == lm.window == 8192
 
 
 def test_all_models_that_a_server_lacks_are_named_with_the_line_that_adds_them(
