@@ -54,15 +54,16 @@ def _median(work) -> float:
 
 
 def main(
-    questions: int = 48, shots: int = 8, limit: int = 128, batch: int = 48, dtype: str = "auto"
-):
+    questions: int = 48, shots: int = 8, limit: int = 64, batch: int = 48,
+    name: str = "wordproblems-short", dtype: str = "auto",
+):  # fmt: skip
     """Print the measured rates and the least seconds for the cell as `generation.py` runs it."""
     import torch
     from generation import asked
 
     lm = models.load(common.MODEL, common.ROOT / "outputs", dtype)
     settings = generation.Settings(max_new_tokens=limit, batch_size=batch)
-    ids = generation._tokenize(lm, asked(questions, shots)[1], settings)
+    ids = generation._tokenize(lm, asked(name, questions, shots)[1], settings)
     shared = decoding.common(ids)
     own = sum(len(i) - shared for i in ids)
     layers = [m for m in lm.model.modules() if isinstance(m, torch.nn.Linear)]
