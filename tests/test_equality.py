@@ -63,7 +63,7 @@ def test_fine_tuning_changed_what_is_said(told, lm):
     other, ids, said = told
     if other is not lm:
         before = generation._generate(lm, ids[:8], decoding.Prefix(lm.model, []), SETTINGS)
-        assert sum(a != b for a, b in zip(before, said, strict=False)) >= 4
+        assert before != said[:8]  # else the second model would test nothing new
 
 
 def test_in_bfloat16_a_rerun_gives_the_same_bytes(outputs, tmp_path):
