@@ -21,7 +21,7 @@ from srlib import decoding, generation, models
 
 def rate(shapes, rows: int, dtype, device: str) -> float:
     """Multiplications and additions a second over linear layers of these shapes, one after the
-    other, for `rows` tokens; the median of seven runs."""
+    other, for `rows` tokens; the median of five runs."""
     import torch
 
     weights = [torch.randn(shape, dtype=dtype, device=device) for shape in shapes]
@@ -44,25 +44,26 @@ def _median(work) -> float:
 
     took = []
     with torch.inference_mode():
-        for _ in range(9):
+        for _ in range(6):
             began = time.perf_counter()
             work()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             took.append(time.perf_counter() - began)
-    return sorted(took[2:])[3]
+    return sorted(took[1:])[2]
 
 
 def main(
-    questions: int = 48, shots: int = 8, limit: int = 128, batch: int = 48, dtype: str = "auto"
-):
+    questions: int = 48, shots: int = 8, limit: int = 64, batch: int = 48,
+    name: str = "wordproblems-short", dtype: str = "auto",
+):  # fmt: skip
     """Print the measured rates and the least seconds for the cell as `generation.py` runs it."""
     import torch
     from generation import asked
 
     lm = models.load(common.MODEL, common.ROOT / "outputs", dtype)
     settings = generation.Settings(max_new_tokens=limit, batch_size=batch)
-    ids = generation._tokenize(lm, asked(questions, shots)[1], settings)
+    ids = generation._tokenize(lm, asked(name, questions, shots)[1], settings)
     shared = decoding.common(ids)
     own = sum(len(i) - shared for i in ids)
     layers = [m for m in lm.model.modules() if isinstance(m, torch.nn.Linear)]
@@ -73,7 +74,7 @@ def main(
     seen = shared + own / questions + limit / 2  # tokens that a new token attends to, on average
     attend = 4 * config.num_hidden_layers * config.hidden_size  # per token of it
     step = rate(shapes, rows, lm.model.dtype, lm.device)
-    prompt = rate(shapes[:-1], 1024, lm.model.dtype, lm.device)
+    prompt = rate(shapes[:-1], 256, lm.model.dtype, lm.device)
     speed = bandwidth(lm.device)
     flops = rows * (2 * sum(a * b for a, b in shapes) + attend * seen)
     kept = 2 * config.num_hidden_layers * width * size

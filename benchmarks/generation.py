@@ -34,8 +34,9 @@ TASK = "srlib_wordproblems"
 LM_EVAL = common.ROOT / ".venv-bench" / "bin" / "python"
 
 
-def asked(questions: int, shots: int) -> tuple[list[data.Row], list[generation.Request]]:
-    rows = data.load("wordproblems", "reasoning", questions)
+def asked(name: str, questions: int, shots: int):
+    """The rows of a reasoning set, and the requests that put them under the demonstrations."""
+    rows = data.load(name, "reasoning", questions)
     style = prompts.few_shot(shots) if shots else prompts.direct()
     messages = [prompts.messages(row.prompt, style) for row in rows]
     return rows, [generation.Request(r.id, r.data, m) for r, m in zip(rows, messages, strict=True)]
@@ -106,9 +107,8 @@ def lm_eval(requests, settings, dtype: str, scratch: Path) -> tuple[float, list[
     return sum(took), [sample["resps"][0][0].strip() for sample in samples]
 
 
-def one(side: str, questions: int, shots: int, settings, dtype: str) -> None:
+def one(side: str, rows: list[data.Row], requests, settings, dtype: str) -> None:
     """Run one side once and tell what it took."""
-    rows, requests = asked(questions, shots)
     answer = {"ours": ours, "generate": generate, "lm-eval": lm_eval}[side]
     with tempfile.TemporaryDirectory() as scratch:
         seconds, texts = answer(requests, settings, dtype, Path(scratch))
@@ -140,39 +140,45 @@ def _agreeing(found: dict[str, list[dict]], questions: int) -> None:
         result["same_texts"] = f"{same}/{questions}"
 
 
+def _of_ours(runs: list[dict], share: float) -> str:
+    again = len({tuple(run["texts"]) for run in runs}) == 1
+    same = f"Its {len(runs)} runs gave {'the same' if again else 'DIFFERENT'} texts."
+    return f" Ours takes {1 / share:.1f} times as long, {share:.0%} of the ceiling. {same}"
+
+
 def main(
-    questions: int = 48, shots: int = 8, limit: int = 128, batch: int = 48, repeats: int = 5,
-    dtype: str = "auto", sides: str = ",".join(SIDES), out: Path = common.OUT,
-    lm_eval_python: Path = LM_EVAL, side: str = "",
+    questions: int = 48, shots: int = 8, limit: int = 64, batch: int = 48, repeats: int = 5,
+    name: str = "wordproblems-short", dtype: str = "auto", sides: str = ",".join(SIDES),
+    out: Path = common.OUT, lm_eval_python: Path = LM_EVAL, side: str = "",
 ):  # fmt: skip
     """Answer word problems on every side in turn; write generation.csv, .md and .png to `out`."""
     dtype = models.pick_dtype(dtype)
     settings = generation.Settings(max_new_tokens=limit, batch_size=batch)
     if side:
-        one(side, questions, shots, settings, dtype)
+        one(side, *asked(name, questions, shots), settings, dtype)
         return
     wanted = _checked(sides.split(","), lm_eval_python)
     models.tokenizer(common.MODEL, common.ROOT / "outputs")  # unpacks the weights, once
     told = ["--questions", questions, "--shots", shots, "--limit", limit, "--batch", batch]
-    told += ["--dtype", dtype]
+    told += ["--name", name]
 
-    def measure(name: str) -> dict:
-        python = lm_eval_python if name == "lm-eval" else sys.executable
-        return common.alone(__file__, [*told, "--side", name], python)
+    def measure(side: str, dtype: str = dtype) -> dict:
+        python = lm_eval_python if side == "lm-eval" else sys.executable
+        return common.alone(__file__, [*told, "--dtype", dtype, "--side", side], python)
 
     found = common.in_turn(wanted, repeats, measure)
     _agreeing(found, questions)
     rows = common.table(found, "tokens", ["exact_match", "same_texts"])
-    best = common.alone(str(Path(__file__).with_name("ceiling.py")), told)
+    best = common.alone(str(Path(__file__).with_name("ceiling.py")), [*told, "--dtype", dtype])
     note = (
-        f"{questions} word problems, {shots} demonstrations, at most {limit} new tokens, batch "
-        f"{batch}, greedy. {best['words']}"
+        f"{questions} word problems ({name}), {shots} demonstrations, at most {limit} new tokens, "
+        f"batch {batch}, greedy. {best['words']}"
     )
     if "ours" in found:
-        again = len({tuple(r["texts"]) for r in found["ours"]}) == 1
-        note += f" All {repeats} runs of ours gave the same texts: {'yes' if again else 'no'}."
-        share = best["seconds"] / rows.set_index("side").loc["ours", "seconds"]
-        note += f" Ours takes {1 / share:.1f} times as long: {share:.0%} of the ceiling."
+        note += _of_ours(found["ours"], best["seconds"] / rows["seconds"][wanted.index("ours")])
+        if dtype != "float32":
+            exact = measure("ours", "float32")["exact_match"]
+            note += f" In float32 exact match is {exact}, {found['ours'][-1]['exact_match']} here."
     common.write(out, "generation", rows, note, dtype)
     if "ours" in found:
         what = f"{questions} word problems, {shots} demonstrations, batch {batch}, {dtype}"
