@@ -95,7 +95,7 @@ class Study:
 
     def _train(self, name, base, rows, recipe) -> Path:
         place = (self.run.base, self.outputs, self.values["dtype"])
-        folder = finetune.train(name, base, rows, recipe, *place)
+        folder = finetune.train(name, base, rows, recipe, *place, self.values["train_launch"])
         store.give_back()
         return folder
 
