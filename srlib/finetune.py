@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import launched, models, store, trainer
+from . import launched, models, ranks, store, trainer
 from .errors import UserError
 
 
@@ -207,26 +207,27 @@ def fit(
         result = fit.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save(fit, folder, dtype if recipe.method == "full" else "", sharded)
     torch.use_deterministic_algorithms(False)
-    if launched.rank():
-        return
-    steps = [h for h in fit.state.log_history if "loss" in h]
-    record = {
-        "name": name,
-        "base": lm.card(),
-        "recipe": asdict(recipe),
-        **counts,
+    if ranks.rank() == 0:
+        told = {"name": name, "base": lm.card(), "recipe": asdict(recipe), **counts}
+        told |= {"resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0}
+        told |= {"torn_checkpoints": torn + found, "seconds": round(time.time() - began, 1)}
+        store.write_json(folder / "run.json", told | _record(fit, result, launch))
+
+
+def _record(fit, result, launch: launched.Launch | None) -> dict:
+    """What a training was, for run.json."""
+    import torch
+
+    return {
         "steps": result.global_step,
-        "loss": [round(h["loss"], 4) for h in steps],
-        "resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
-        "torn_checkpoints": torn + found,
+        "loss": [round(h["loss"], 4) for h in fit.state.log_history if "loss" in h],
+        "train_seconds": round(result.metrics["train_runtime"], 1),  # since the last resume
         "processes": launch.processes if launch else 1,
         "launcher": launch.name if launch else "",
+        "repeated_rows": trainer.repeated(fit),
         "devices_seen": torch.cuda.device_count(),  # without a launcher only the first is used
-        "train_seconds": round(result.metrics["train_runtime"], 1),  # since the last resume
-        "seconds": round(time.time() - began, 1),
         "versions": store.versions(),
     }
-    store.write_json(folder / "run.json", record)
 
 
 def _arguments(lm: models.LM, recipe: Recipe, folder: Path, dtype: str, launch=None):

@@ -7,18 +7,16 @@ lie apart for each launcher and number of processes, as their forms differ.
 
     of("ddp")   ->   Launch(name="ddp", config=Path("…/params/accelerate/ddp.yaml"), processes=4,
                             cpu=False, sharded=False)
-    python -m accelerate.commands.launch --config_file … -m srlib.launched arms/…/job.json
+    python -m accelerate.commands.launch --config_file … -m srlib.ranks arms/…/job.json
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -102,6 +100,16 @@ def _gpus(wanted: int, ids: str | None, path: Path) -> int:
     return wanted if wanted > 0 else named
 
 
+def job(name, base, rows, recipe, folder: Path, outputs, dtype, launch: Launch, torn) -> dict:
+    """The arguments of `finetune.fit` as JSON."""
+    made_of = {"model": base.model, "adapters": [str(a) for a in base.adapters]}
+    how = asdict(launch) | {"config": str(launch.config)}
+    return {
+        "name": name, "base": made_of, "rows": rows, "recipe": asdict(recipe),
+        "folder": str(folder), "outputs": str(outputs), "dtype": dtype, "launch": how, "torn": torn,
+    }  # fmt: skip
+
+
 def train(launch: Launch, folder: Path, job: dict) -> None:
     """Have processes do `job` (the arguments of `finetune.fit`, as JSON) and wait for them.
 
@@ -124,10 +132,12 @@ def train(launch: Launch, folder: Path, job: dict) -> None:
         try:
             _watch(process, None if ours else status)
         finally:  # a stopped notebook cell, too
-            with contextlib.suppress(ProcessLookupError):
+            process.stdin.close()  # each process sees it and ends; the launcher then does
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=20)
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.stdin.close()
-            process.wait()
+                process.wait()
             status.unlink(missing_ok=True)
     if process.returncode:
         raise UserError(_why(launch, folder.name, store.read_json(failed), log))
@@ -140,7 +150,7 @@ def _command(launch: Launch, job: Path) -> list[str]:
     return [
         sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch.config),
         "--num_processes", str(launch.processes), "--mixed_precision", "no", *how,
-        "-m", "srlib.launched", str(job),
+        "-m", "srlib.ranks", str(job),
     ]  # fmt: skip
 
 
@@ -172,83 +182,13 @@ def _watch(process: subprocess.Popen, status: Path | None) -> None:
 def _why(launch: Launch, arm: str, failed: dict, log: Path) -> str:
     if failed.get("mendable"):
         return failed["told"]
-    lines = [line for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
-    told = failed.get("told") or (lines[-1].strip()[:200] if lines else "nothing was said")
+    text = log.read_text("utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if set(line) - set("=- ")]
+    told = failed.get("told") or (lines[-1][:200] if lines else "nothing was said")
+    if "SIGKILL" in text:
+        told = "one of them was killed from outside, most often for want of memory"
     return (
-        f"training {arm} on {launch.processes} processes ({launch.name}) failed: {told}; see {log}, "
-        "mend it and run again (it goes on from its last checkpoint), or leave train_launch empty"
+        f"training {arm} on {launch.processes} processes ({launch.name}) failed: {told}; "
+        f"see {log}, mend it and run again (it goes on from its last checkpoint), or leave "
+        "train_launch empty"
     )
-
-
-def rank() -> int:
-    """This process's number among those of a launch; 0 where there is one."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def together(decision: bool) -> bool:
-    """The first process's decision, in all of them: clocks differ, and a checkpoint takes all."""
-    import torch.distributed as dist
-
-    if not (dist.is_available() and dist.is_initialized()):
-        return decision
-    told = [decision]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]
-
-
-def wait() -> None:
-    """Until all processes are here."""
-    together(True)
-
-
-def main(job: Path) -> None:
-    """One process of a launch."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        _work(json.loads(job.read_text("utf-8")))
-    except BaseException as error:
-        mendable = isinstance(error, UserError)
-        told = f"{type(error).__name__}: {error}".strip().rpartition("\n")[2]
-        record = {"mendable": mendable, "told": str(error) if mendable else told[:300]}
-        with contextlib.suppress(FileExistsError), job.with_name("failed.json").open("x") as file:
-            json.dump(record, file)  # the first to fail says why: others fail of its failing
-        raise
-
-
-def _work(job: dict) -> None:
-    import torch
-    from accelerate import PartialState
-
-    from . import finetune
-
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # what "cuda" means from here on
-    adapters = tuple(map(Path, job["base"]["adapters"]))
-    recipe = job["recipe"] | {"lora_targets": tuple(job["recipe"]["lora_targets"])}
-    finetune.fit(
-        job["name"], finetune.Base(job["base"]["model"], adapters), job["rows"],
-        finetune.Recipe(**recipe), Path(job["folder"]), Path(job["outputs"]), job["dtype"],
-        Launch(**job["launch"] | {"config": Path(job["launch"]["config"])}), job["torn"],
-    )  # fmt: skip
-    PartialState().destroy_process_group()
-
-
-def _end_with_parent() -> None:
-    """The process that launched this one holds the other end of stdin, for as long as it lives."""
-    while os.read(0, 1):
-        pass
-    os._exit(1)
-
-
-def job(name: str, base, rows: list[dict], recipe, folder, outputs, dtype, launch: Launch, torn) -> dict:
-    """The arguments of `finetune.fit` as JSON."""
-    made_of = {"model": base.model, "adapters": [str(a) for a in base.adapters]}
-    how = asdict(launch) | {"config": str(launch.config)}
-    return {
-        "name": name, "base": made_of, "rows": rows, "recipe": asdict(recipe),
-        "folder": str(folder), "outputs": str(outputs), "dtype": dtype, "launch": how, "torn": torn,
-    }  # fmt: skip
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

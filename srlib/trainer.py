@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from . import launched, store
+from . import ranks, store
 
 
 def on(lm):
@@ -82,13 +82,19 @@ def one_device(args):
     return args
 
 
+def repeated(fit) -> int:
+    """How many rows an epoch shows twice: processes have equally many, so its end is filled up."""
+    together = fit.args.per_device_train_batch_size * fit.args.world_size
+    return -len(fit.train_dataset) % together if fit.args.world_size > 1 else 0
+
+
 def save(fit, folder: Path, dtype: str, sharded: bool) -> None:
     """Write what was trained as safetensors: of LoRA the adapter alone; with `dtype` all weights in
     that precision, and the tokenizer. Weights shared out among processes are gathered first."""
     import torch
 
     state = fit.accelerator.get_state_dict(fit.model_wrapped) if sharded else None
-    if launched.rank() == 0:
+    if ranks.rank() == 0:
         whole = fit.accelerator.unwrap_model(fit.model)
         if dtype:
             fit.processing_class.save_pretrained(folder)
@@ -101,7 +107,7 @@ def save(fit, folder: Path, dtype: str, sharded: bool) -> None:
         if dtype and sharded:  # the model itself is still in float32
             config = store.read_json(folder / "config.json")
             store.write_json(folder / "config.json", config | {"dtype": dtype})
-    launched.wait()
+    ranks.wait()
 
 
 def last_checkpoint(folder: Path) -> tuple[Path | None, int]:
@@ -137,12 +143,12 @@ def keeper(minutes: float):
 
         def on_step_end(self, args, state, control, **_):
             due = time.time() - self.last >= 60 * minutes
-            due = launched.together(due)
+            due = ranks.together(due)
             control.should_save = due and state.global_step < state.max_steps
             return control
 
         def on_save(self, args, state, control, **_):
-            launched.wait()  # each process writes a part
+            ranks.wait()  # each process writes a part
             if state.is_world_process_zero:
                 store.mark_done(Path(args.output_dir) / f"checkpoint-{state.global_step}")
             self.last = time.time()
