@@ -66,6 +66,8 @@ def of(launch: str) -> Launch | None:
             f"train_launch: {path} asks for {kind} on {machines} machine(s); it can be "
             f"{', '.join(KINDS)} on one"
         )
+    if cpu and KINDS[kind]:
+        raise UserError(f"train_launch: {path}: accelerate shards a model over GPUs only; use cpu")
     processes = wanted if cpu else _gpus(wanted, config.gpu_ids, path)
     if processes < 1:
         raise UserError(f"train_launch: {path} gives no num_processes; add a line such as 2")

@@ -136,18 +136,37 @@ def test_a_failing_process_is_told_in_one_line(base, outputs, tmp_path, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_sharded_over_two_processes_full_fine_tuning_is_the_same(base, outputs, tmp_path):
+# accelerate shards over GPUs only. This makes its processes look like a GPU's, on a CPU with gloo,
+# so that what shards, trains, gathers and keeps is the real FSDP2.
+SHIM = """
+import os
+if "LOCAL_RANK" in os.environ:
+    import torch.distributed as dist
+    from accelerate import state
+    def gloo(self, *_args, **_more):
+        if not dist.is_initialized():
+            dist.init_process_group("gloo")
+        return "gloo", state.DistributedType.MULTI_GPU
+    state.PartialState._prepare_backend = gloo
+"""
+
+
+def test_an_adapter_trained_on_a_model_shared_out_is_the_same(
+    alone, base, outputs, tmp_path, monkeypatch
+):
+    (tmp_path / "sitecustomize.py").write_text(SHIM)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cpu")
     config = yaml.safe_load((ROOT / "params/accelerate/fsdp2.yaml").read_text())
-    file = tmp_path / "own.yaml"
+    file, folder = tmp_path / "own.yaml", tmp_path / "arm"
     file.write_text(yaml.safe_dump(config | {"use_cpu": True, "num_processes": 2}))
-    full = replace(TINY, method="full", epochs=1, rate=1e-3, checkpoint_minutes=60)
-    ours = train(base, tmp_path / "two", outputs, full, str(file))
-    theirs = train(base, tmp_path / "one", outputs, full)
-    assert ours.name == theirs.name and record(ours)["launcher"] == "own"
-    assert record(ours)["loss"] == pytest.approx(record(theirs)["loss"], abs=2e-4)
-    same_weights(ours, theirs, "model.safetensors")
-    tuned = finetune.tuned(base, ours, full).load(outputs, "float32")
-    assert tuned.fingerprint != base.fingerprint(outputs)
+    launch = launched.Launch("own", file, processes=2, cpu=True, sharded=True)
+    told = ("arm", base, rows(), TINY, folder, outputs, "float32", launch, 0)
+    launched.train(launch, folder, launched.job(*told))
+    (kept,) = folder.glob("checkpoints-own-2/*")
+    assert store.is_done(kept) and list(kept.glob("optimizer_0/*.distcp"))
+    assert record(folder)["loss"] == pytest.approx(record(alone)["loss"], abs=2e-4)
+    same_weights(folder, alone)
 
 
 def test_what_failed_is_named_by_its_cause(tmp_path):
@@ -186,6 +205,7 @@ def test_what_cannot_be_launched_here_is_told_before_anything_starts(tmp_path, m
     for change, words in (
         ({"distributed_type": "DEEPSPEED"}, "asks for DEEPSPEED on 1 machine"),
         ({"num_machines": 2}, "on 2 machine"),
+        ({"distributed_type": "FSDP"}, "over GPUs only; use cpu"),
         ({"num_processes": -1}, "gives no num_processes"),
         ({"use_cpu": False}, "asks for 2 GPU.*, 0 can be seen"),
         ({"colour": "red"}, "no config of accelerate.*colour"),
