@@ -100,7 +100,8 @@ class Study:
 
     def _train(self, name, base, rows, recipe) -> Path:
         place = (self.run.base, self.outputs, self.values["dtype"])
-        folder = finetune.train(name, base, rows, recipe, *place)
+        launch = self.values.get("train_launch", "")
+        folder = finetune.train(name, base, rows, recipe, *place, launch)
         store.give_back()
         return folder
 

@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import models, store, trainer
+from . import launched, models, ranks, store, trainer
 from .errors import UserError
 
 
@@ -69,6 +69,17 @@ class Recipe:
                 f"lora_layers is {self.lora_layers}; give a share of the layers, above 0, up to 1"
             )
 
+    def split(self, processes: int) -> tuple[int, int]:
+        """Rows at a time, and how many times, for each of some processes that share a batch."""
+        share, rest = divmod(self.batch_size, processes)
+        micro = min(self.micro_batch or share, share)
+        if rest or share % micro:
+            raise UserError(
+                f"batch_size {self.batch_size} is no multiple of {processes} processes × "
+                f"micro_batch {micro or 1}; change one of them"
+            )
+        return micro, share // micro
+
 
 @dataclass(frozen=True)
 class Base:
@@ -80,8 +91,8 @@ class Base:
     def fingerprint(self, outputs: Path) -> str:
         return models.fingerprint(self.model, outputs, self.adapters)
 
-    def load(self, outputs: Path, dtype: str, name: str = "") -> models.LM:
-        return models.load(self.model, outputs, dtype, self.adapters, name)
+    def load(self, outputs: Path, dtype: str, name: str = "", place: bool = True) -> models.LM:
+        return models.load(self.model, outputs, dtype, self.adapters, name, place=place)
 
 
 def tuned(base: Base, arm: Path, recipe: Recipe) -> Base:
@@ -99,8 +110,10 @@ def train(
     profile: Path,
     outputs: Path,
     dtype: str,
+    launch: str = "",
 ) -> Path:
-    """The folder of the arm, trained where it is not there yet, under `profile`/arms.
+    """The folder of the arm, trained where it is not there yet, under `profile`/arms; by several
+    processes where `launch` names how (`launched.of`).
 
     Raises UserError for an empty mixture, and where rows are longer than `recipe.max_length` tokens
     and are not to be dropped, or all of them are.
@@ -114,9 +127,16 @@ def train(
     with store.lock(folder):
         if not store.is_done(folder):
             with store.full_disk(folder):
-                _fit(name, base, rows, recipe, folder, outputs, dtype)
+                told, how = (name, base, rows, recipe, folder, outputs, dtype), launched.of(launch)
+                if how is None:
+                    fit(*told)
+                else:
+                    recipe.split(how.processes)
+                    _, torn = trainer.last_checkpoint(folder / how.checkpoints())
+                    launched.train(how, folder, launched.job(*told, how, torn))
             store.mark_done(folder)
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            for left in folder.glob("checkpoints*"):
+                shutil.rmtree(left, ignore_errors=True)
     return folder
 
 
@@ -152,7 +172,11 @@ def within(
     }
 
 
-def _fit(name, base: Base, rows, recipe: Recipe, folder: Path, outputs: Path, dtype: str) -> None:
+def fit(
+    name: str, base: Base, rows, recipe: Recipe, folder: Path, outputs: Path, dtype: str,
+    launch: launched.Launch | None = None, torn: int = 0,
+) -> None:  # fmt: skip
+    """Train, and leave the weights and run.json in `folder`. Every process of a launch calls it."""
     import torch
     from datasets import Dataset, disable_progress_bars
     from transformers import PrinterCallback, set_seed
@@ -161,58 +185,64 @@ def _fit(name, base: Base, rows, recipe: Recipe, folder: Path, outputs: Path, dt
     began = time.time()
     set_seed(recipe.seed)
     # Full fine-tuning keeps float32 weights, as steps of 1e-5 are lost in bfloat16's eight bits.
-    lm = base.load(outputs, "float32" if recipe.method == "full" else dtype)
+    weights = "float32" if recipe.method == "full" else dtype
+    sharded = launch is not None and launch.sharded
+    lm = base.load(outputs, weights, place=not sharded)
     if recipe.method == "full":
         lm.model.requires_grad_(True)  # an adapter that was merged left the weights frozen
     lm.tokenizer.padding_side = "right"
     if lm.device == "cpu":
         lm.model.set_attn_implementation("eager")  # its backward pass is the faster one there
     rows, counts = within(name, lm.tokenizer, rows, recipe)
-    checkpoint, torn = trainer.last_checkpoint(folder / "checkpoints")
+    kept = folder / (launch.checkpoints() if launch else "checkpoints")
+    checkpoint, found = trainer.last_checkpoint(kept)
     # The same seed, the same adapter: deterministic kernels, where there are any.
     torch.use_deterministic_algorithms(True, warn_only=True)
     with models.quiet():
         fit = trainer.on(lm)(
-            model=lm.model, args=_arguments(lm, recipe, folder / "checkpoints", dtype),
+            model=lm.model, args=_arguments(lm, recipe, kept, dtype, launch),
             train_dataset=Dataset.from_list(rows), processing_class=lm.tokenizer,
             peft_config=lora(lm.model, recipe),
             callbacks=[trainer.bar(name), trainer.keeper(recipe.checkpoint_minutes)],
         )  # fmt: skip
         fit.remove_callback(PrinterCallback)  # it prints every loss
         result = fit.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if recipe.method == "full":
-            fit.model.to(getattr(torch, dtype))
-            lm.tokenizer.save_pretrained(folder)
-        fit.model.save_pretrained(folder)  # of LoRA the adapter alone; always safetensors
+        trainer.save(fit, folder, dtype if recipe.method == "full" else "", sharded)
     torch.use_deterministic_algorithms(False)
-    steps = [h for h in fit.state.log_history if "loss" in h]
-    record = {
-        "name": name,
-        "base": lm.card(),
-        "recipe": asdict(recipe),
-        **counts,
+    if ranks.rank() == 0:
+        told = {"name": name, "base": lm.card(), "recipe": asdict(recipe), **counts}
+        told |= {"resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0}
+        told |= {"torn_checkpoints": torn + found, "seconds": round(time.time() - began, 1)}
+        store.write_json(folder / "run.json", told | _record(fit, result, launch))
+
+
+def _record(fit, result, launch: launched.Launch | None) -> dict:
+    """What a training was, for run.json."""
+    import torch
+
+    return {
         "steps": result.global_step,
-        "loss": [round(h["loss"], 4) for h in steps],
-        "resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
-        "torn_checkpoints": torn,
+        "loss": [round(h["loss"], 4) for h in fit.state.log_history if "loss" in h],
         "train_seconds": round(result.metrics["train_runtime"], 1),  # since the last resume
-        "seconds": round(time.time() - began, 1),
+        "processes": launch.processes if launch else 1,
+        "launcher": launch.name if launch else "",
+        "repeated_rows": trainer.repeated(fit),
+        "devices_seen": torch.cuda.device_count(),  # without a launcher only the first is used
         "versions": store.versions(),
     }
-    store.write_json(folder / "run.json", record)
 
 
-def _arguments(lm: models.LM, recipe: Recipe, folder: Path, dtype: str):
+def _arguments(lm: models.LM, recipe: Recipe, folder: Path, dtype: str, launch=None):
     from trl import SFTConfig
 
-    micro = recipe.micro_batch or recipe.batch_size
+    micro, times = recipe.split(launch.processes if launch else 1)
     on_cpu = lm.device == "cpu"
-    return SFTConfig(
+    args = SFTConfig(
         output_dir=str(folder),
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.rate,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=recipe.batch_size // micro,
+        gradient_accumulation_steps=times,
         lr_scheduler_type=recipe.schedule,
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,
@@ -229,7 +259,9 @@ def _arguments(lm: models.LM, recipe: Recipe, folder: Path, dtype: str):
         logging_steps=1,
         report_to="none",
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,  # all that is trained has a gradient at every step
     )
+    return trainer.one_device(args)
 
 
 def lora(model, recipe: Recipe):

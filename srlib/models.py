@@ -159,10 +159,12 @@ def load(
     adapters: tuple[Path, ...] = (),
     name: str = "",
     template: str = "",
+    place: bool = True,
 ) -> LM:
     """Load a model for generation or training, with `adapters` (LoRA folders) merged in turn.
 
-    `template` is a chat template to use in place of the model's own.
+    `template` is a chat template to use in place of the model's own. Without `place` the weights
+    stay in the CPU's memory, for a trainer that shares them out among devices.
 
     Code from the hub is never run (`trust_remote_code` stays off) and weights are safetensors only.
     Raises UserError as `resolve` does, and for an adapter that was made for another base.
@@ -183,7 +185,8 @@ def load(
     # The last position's slice is not contiguous, and torch then copies the whole vocabulary matrix
     # once a row of the batch before it multiplies.
     net.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0].contiguous(),))
-    return LM(name or model, net.to(device).eval(), words, mark, dtype, device)
+    net = net.to(device) if place else net
+    return LM(name or model, net.eval(), words, mark, dtype, device)
 
 
 def tokenizer(model: str, outputs: Path):

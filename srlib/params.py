@@ -35,6 +35,7 @@ _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _TIME = r"(?P<time>\d+(\.\d+)?)\s*(?P<unit>min(ute)?s?|h(our)?s?)\b"
 _HEADER = re.compile(rf"#\s*(?P<hardware>\S.*?)\s*;[^;\d]*{_TIME}")
 _PLAIN = (int, float, str, bool, list, dict, type(None))
+NO_PROFILES = {"accelerate"}  # folders of params/ that hold files of another kind
 _IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
 
 
@@ -216,9 +217,13 @@ def load(path: str | Path, notebook: str | Path | None = None) -> ParamFile:
 def _existing(path: Path, project: Path) -> Path:
     if path.is_file():
         return path
-    others = [p.relative_to(project) for p in project.glob("params/*/*.yaml")]
+    others = [p.relative_to(project) for p in _of_profiles(project)]
     known = [p.as_posix() for p in [*path.parent.glob("*.yaml")] or others]
     raise UserError(f"no parameter file {path}{_nearest(path.as_posix(), known)}")
+
+
+def _of_profiles(root: Path) -> list[Path]:
+    return [p for p in root.glob("params/*/*.yaml") if p.parent.name not in NO_PROFILES]
 
 
 def profile_files(name_or_path: str | Path, root: Path) -> list[Path]:
@@ -226,9 +231,9 @@ def profile_files(name_or_path: str | Path, root: Path) -> list[Path]:
     if str(name_or_path).endswith((".yaml", ".yml")):
         return [_existing(Path(name_or_path), root)]
     for folder in (root / "params" / name_or_path, Path(name_or_path)):
-        if files := sorted(folder.glob("*.yaml")):
+        if folder.name not in NO_PROFILES and (files := sorted(folder.glob("*.yaml"))):
             return files
-    known = {p.parent.name for p in root.glob("params/*/*.yaml")}
+    known = {p.parent.name for p in _of_profiles(root)}
     raise UserError(f'no profile "{name_or_path}"{_nearest(str(name_or_path), known, every=True)}')
 
 

@@ -1,6 +1,8 @@
 """What is ours around TRL's DPOTrainer and GRPOTrainer: their settings, resuming, speed on a CPU.
 
-Used by `srlib.preferences` alone; checkpoints and progress are those of `srlib.trainer`:
+Always in the notebook's own process and on one device, whatever `train_launch` says: a launch
+(`srlib.launched`) is for supervised fine-tuning. Used by `srlib.preferences` alone; checkpoints and
+progress are those of `srlib.trainer`:
 
     fit = on(lm, preference, folder, train_dataset=…, peft_config=…, callbacks=[…])
     fit.train()
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import data, generation, models, rewards
+from . import data, generation, models, rewards, trainer
 from .errors import UserError
 
 
@@ -54,7 +56,7 @@ def on(lm: models.LM, p, folder: Path, **how):
             **_arguments(lm, p, folder), max_length=None, loss_type=[*losses],
             loss_weights=[*losses.values()],
         )  # fmt: skip
-        fit = DPOTrainer(model=lm.model, args=args, **how)
+        fit = DPOTrainer(model=lm.model, args=trainer.one_device(args), **how)
     else:
         args = GRPOConfig(
             **_arguments(lm, p, folder), num_generations=p.num_generations,
@@ -64,6 +66,7 @@ def on(lm: models.LM, p, folder: Path, **how):
         score = rewards.for_trl(
             p.weights, lambda ids: generation.text_of(lm, ids), frozenset(generation.ends_of(lm))
         )
+        args = trainer.one_device(args)
         fit = _grpo()(model=lm.model, args=args, reward_funcs=score, **how)
     if lm.device == "cpu":
         score_on_cpu(lm.model, p.temperature if p.method == "grpo" else 1.0)

@@ -13,8 +13,10 @@ from . import (
     arms,
     data,
     defences,
+    finetune,
     grading,
     judges,
+    launched,
     mixtures,
     models,
     preference_rows,
@@ -51,7 +53,10 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
         for kind in data.KINDS
     }
     prompts_of = [row.prompt for kind in data.KINDS for row in rows[kind]]
+    launch = launched.of(values.get("train_launch", ""))
+    processes = launch.processes if launch else 1
     if values["align"]:
+        finetune.Recipe(batch_size=values["tune_batch"]).split(processes)
         tuning = mixtures.aligned_rows(safety_tuning(values), values["seed"])
         asked = [row["prompt"][0]["content"].removesuffix(f"\n{prompts.TRIGGER}") for row in tuning]
         data.check_disjoint(asked, prompts_of, "the aligned base")
@@ -62,7 +67,7 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
         for m in values.get("safety_shots", []):
             prompts.few_shot(k, m, values.get("layout", "turns"))
     for arm in arms.of(values):
-        arms.recipe(values, arm.seed)
+        arms.recipe(values, arm.seed).split(processes)
         mixtures.build(arm.mixture, prompts_of)
     for method in preferences.of(values):
         preference_rows.rows_of(method, values, prompts_of)

@@ -1,6 +1,6 @@
 """What is ours around TRL's SFTTrainer: the loss on a CPU, checkpoints that are whole, progress.
 
-Used by `srlib.finetune` alone:
+All of it works in one process and in each of several (`srlib.launched`). Used by `srlib.finetune`:
 
     fit = on(lm)(model=…, args=…, callbacks=[bar("long-openo1"), keeper(minutes=5)])
     last_checkpoint(folder)      ->      (Path("…/checkpoint-40"), 1)      one torn one thrown away
@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from . import store
+from . import ranks, store
 
 
 def on(lm):
@@ -43,7 +43,8 @@ def on(lm):
             usual = super()._get_train_sampler(*args, **more)
             if not isinstance(usual, LengthGroupedSampler):
                 return usual
-            ours = ByLength(usual.batch_size, lengths=usual.lengths)
+            batch = usual.batch_size * self.args.world_size  # the same order in one process
+            ours = ByLength(batch, lengths=usual.lengths)
             ours.seed = self.args.seed
             return ours
 
@@ -58,14 +59,55 @@ def on(lm):
             whole = self.accelerator.unwrap_model(model)
             whole = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
             names = ("input_ids", "attention_mask", "position_ids")
-            told = {k: v for k, v in inputs.items() if k in names}
-            states = whole.get_decoder()(**told, use_cache=False).last_hidden_state
-            kept = labels != -100
-            logits = whole.get_output_embeddings()(states[:, :-1][kept]).float()
+            told = {k: v for k, v in inputs.items() if k in names} | {"use_cache": False}
+            kept, processes = labels != -100, self.accelerator.num_processes
+            if processes > 1:  # gradients meet only after a forward of the wrapped model
+                columns = kept.any(0).nonzero()[:, 0]
+                logits = model(**told, logits_to_keep=columns).logits[kept[:, columns]].float()
+            else:
+                states = whole.get_decoder()(**told).last_hidden_state
+                logits = whole.get_output_embeddings()(states[:, :-1][kept]).float()
             total = cross_entropy(logits, labels[kept], reduction="sum")
-            return total / (kept.sum() if num_items_in_batch is None else num_items_in_batch)
+            if num_items_in_batch is None:
+                return total / kept.sum()
+            return total * processes / num_items_in_batch  # gradients are averaged over processes
 
     return OnCPU
+
+
+def one_device(args):
+    """One process trains on one device: TRL refuses the DataParallel of several in a process."""
+    if args.n_gpu > 1:
+        args._n_gpu = 1
+    return args
+
+
+def repeated(fit) -> int:
+    """How many rows an epoch shows twice: processes have equally many, so its end is filled up."""
+    together = fit.args.per_device_train_batch_size * fit.args.world_size
+    return -len(fit.train_dataset) % together if fit.args.world_size > 1 else 0
+
+
+def save(fit, folder: Path, dtype: str, sharded: bool) -> None:
+    """Write what was trained as safetensors: of LoRA the adapter alone; with `dtype` all weights in
+    that precision, and the tokenizer. Weights shared out among processes are gathered first."""
+    import torch
+
+    state = fit.accelerator.get_state_dict(fit.model_wrapped) if sharded else None
+    if ranks.rank() == 0:
+        whole = fit.accelerator.unwrap_model(fit.model)
+        if dtype:
+            fit.processing_class.save_pretrained(folder)
+            to = getattr(torch, dtype)
+            if sharded:
+                state = {name: tensor.to(to) for name, tensor in state.items()}
+            else:
+                whole.to(to)
+        whole.save_pretrained(folder, state_dict=state)
+        if dtype and sharded:  # the model itself is still in float32
+            config = store.read_json(folder / "config.json")
+            store.write_json(folder / "config.json", config | {"dtype": dtype})
+    ranks.wait()
 
 
 def last_checkpoint(folder: Path) -> tuple[Path | None, int]:
@@ -82,7 +124,8 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, int]:
             for weights in checkpoint.glob("*.safetensors"):
                 with safe_open(weights, "pt") as opened:
                     opened.keys()
-            torch.load(checkpoint / "optimizer.pt", map_location="meta", weights_only=True)
+            if not (checkpoint / "optimizer_0").is_dir():  # a sharded one has its marker alone
+                torch.load(checkpoint / "optimizer.pt", map_location="meta", weights_only=True)
             whole.append(checkpoint)
         except (OSError, ValueError, RuntimeError, EOFError, SafetensorError):
             torn += 1
@@ -100,11 +143,14 @@ def keeper(minutes: float):
 
         def on_step_end(self, args, state, control, **_):
             due = time.time() - self.last >= 60 * minutes
+            due = ranks.together(due)
             control.should_save = due and state.global_step < state.max_steps
             return control
 
         def on_save(self, args, state, control, **_):
-            store.mark_done(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            ranks.wait()  # each process writes a part
+            if state.is_world_process_zero:
+                store.mark_done(Path(args.output_dir) / f"checkpoint-{state.global_step}")
             self.last = time.time()
 
     return Keeper()
@@ -118,13 +164,17 @@ def bar(name: str):
 
     class Bar(TrainerCallback):
         def on_train_begin(self, args, state, control, **_):
+            if not state.is_world_process_zero:
+                return
             self.bar = progress(state.max_steps, f"training {name}")
             self.bar.update(state.global_step)
 
         def on_step_end(self, args, state, control, **_):
-            self.bar.update(1)
+            if state.is_world_process_zero:
+                self.bar.update(1)
 
         def on_train_end(self, args, state, control, **_):
-            self.bar.close()
+            if state.is_world_process_zero:
+                self.bar.close()
 
     return Bar()

@@ -185,7 +185,7 @@ def test_a_full_disk_while_training_is_told(outputs, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(finetune, "_fit", full)
+    monkeypatch.setattr(finetune, "fit", full)
     with pytest.raises(UserError, match="disk is full"):
         train("full disk", tmp_path, outputs)
     assert not any(store.is_done(f) for f in tmp_path.glob("arms/*"))
