@@ -35,7 +35,7 @@ _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _TIME = r"(?P<time>\d+(\.\d+)?)\s*(?P<unit>min(ute)?s?|h(our)?s?)\b"
 _HEADER = re.compile(rf"#\s*(?P<hardware>\S.*?)\s*;[^;\d]*{_TIME}")
 _PLAIN = (int, float, str, bool, list, dict, type(None))
-NO_PROFILES = {"accelerate"}  # folders of params/ that hold files of another kind
+NO_PROFILES = {"accelerate", "sweeps"}  # folders of params/ that hold files of another kind
 _IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
 
 

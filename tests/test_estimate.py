@@ -219,7 +219,7 @@ FAMILIES |= {"paper": ["paper", "paper-qwen", "paper-mistral"]}
 def test_a_real_profile_is_whole_and_says_what_it_needs(profile):
     files = [params.load(f) for f in sorted((ROOT / "params" / profile).glob("*.yaml"))]
     names = {f.notebook.stem for f in files}
-    assert {f"0{i}" for i in (0, 1, 2, 3, 4, 6)} <= {name[:2] for name in names}
+    assert {f"0{i}" for i in range(7)} <= {name[:2] for name in names}
     for file in files:
         assert file.values["profile"] == profile
         if file.notebook.stem == "06_verdicts":
@@ -238,7 +238,7 @@ def test_families_are_asked_the_same(kind):
         for name in FAMILIES[kind]
     )
     assert len({values["02_long_cot_finetuning"]["model"] for values in (first, *others)}) == 3
-    own = ("profile", "model", "batch_size")
+    own = ("profile", "model", "unaligned_model", "batch_size")
     for other in others:
         for notebook, values in other.items():
             for key in values:
