@@ -238,7 +238,7 @@ def test_families_are_asked_the_same(kind):
         for name in FAMILIES[kind]
     )
     assert len({values["02_long_cot_finetuning"]["model"] for values in (first, *others)}) == 3
-    own = ("profile", "model", "unaligned_model", "batch_size")
+    own = ("profile", "model", "unaligned_model", "batch_size", "ptst")
     for other in others:
         for notebook, values in other.items():
             for key in values:
