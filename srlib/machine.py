@@ -8,12 +8,12 @@ Both speeds are measured, in about a second, in the precision that models are lo
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from . import memory
 from .errors import UserError
 
 GB = 1e9
@@ -46,20 +46,11 @@ def here(outputs: Path, dtype: str, tflops: float = 0.0, bandwidth: float = 0.0)
         name = f"{len(cards)} × {cards[0].name}"
         found = Machine(name, float(max(c.total_memory for c in cards)), disk, 0.0, 0.0, True)
     else:
-        found = Machine(f"{torch.get_num_threads()} CPU cores", _memory(), disk, 0.0, 0.0)
+        cores = f"{torch.get_num_threads()} CPU cores"
+        found = Machine(cores, float(memory.total("cpu")), disk, 0.0, 0.0)
     if tflops:
         return replace(found, tflops=tflops, bandwidth=bandwidth or PER_TFLOP * tflops)
     return replace(found, tflops=_tflops(gpu, dtype), bandwidth=bandwidth or _bandwidth(gpu))
-
-
-def _memory() -> float:
-    """All of the machine's memory, or what a container's limit leaves of it."""
-    whole = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        told = Path(file).read_text().strip() if Path(file).exists() else ""
-        if told.isdigit():
-            return min(whole, float(told))
-    return whole
 
 
 def _tflops(gpu: bool, dtype: str) -> float:
