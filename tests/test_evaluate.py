@@ -159,11 +159,14 @@ def test_files_for_real_models_are_sound_and_their_sets_mix(file, tmp_path):
     for name in values.get("judges", {}):
         judges.template(name)
     smaller |= {"judges": {}} if "judges" in values else {}
+    smaller |= {"unaligned_model": ""} if "unaligned_model" in values else {}
     for name in ("short_sets", "growth_sets"):  # the mirror has no MetaMathQA
         if name in values:
             sets = ["gsm8k-solutions" if s == "metamath" else s for s in values[name]]
             smaller[name] = sets
     evaluate.preflight(values | smaller)
+    if not arms.of(values | smaller):  # 00 and 01 fine-tune none
+        return
     largest = max(
         (arm.mixture for arm in arms.of(values | smaller)), key=lambda m: m.n + m.n_safety
     )
@@ -199,7 +202,7 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
     known = params.signature("05_mitigations")
     values = params.check({"outputs": str(tmp_path), "n_train": 8}, known, "t")
     for change, words in (
-        ({"dpo_rows": 999}, "999 training rows of 'reflective'"),
+        ({"dpo_rows": 999}, "999 rows of 'harmful' were asked for; it has 108"),
         ({"dpo_rate": 0.0}, "rate is 0.0; give a number above 0"),
         ({"dpo_form": "haiku"}, "use one of direct, one-line"),
         ({"grpo_rows": 4, "grpo_data": "lookalikes"}, "benign rows, and reasoning rows"),
