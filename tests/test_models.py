@@ -67,11 +67,12 @@ def test_an_adapter_is_merged_and_changes_the_fingerprint(lm, outputs, tmp_path)
     import torch
     from peft import LoraConfig, get_peft_model
 
+    torch.manual_seed(0)  # lora_A is drawn at random; an unlucky draw changes next to nothing
     fresh = models.load("embedded", outputs, "float32")
     tuned = get_peft_model(fresh.model, LoraConfig(r=2, target_modules=["q_proj"]))
     for name, weight in tuned.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.constant_(weight, 0.01)
+            torch.nn.init.constant_(weight, 0.1)
     tuned.save_pretrained(tmp_path)
     ids = torch.tensor([[1, 2, 3, 4]])
     with torch.inference_mode():
@@ -80,7 +81,7 @@ def test_an_adapter_is_merged_and_changes_the_fingerprint(lm, outputs, tmp_path)
     with torch.inference_mode():
         found = merged.model(ids).logits
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
-    assert not torch.allclose(found, before, atol=1e-2)
+    assert (found - before).abs().max() > 0.1
     assert merged.fingerprint != lm.fingerprint
 
 
