@@ -23,6 +23,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 NAME = "srlib_shared_prefix"
 WORTH_SHARING = 16  # tokens; shorter prefixes gain nothing
 SCORES = (2**22, 2**28)  # attention scores at a time, on a CPU (a few MB, its cache) and on a GPU
+READ_ROWS = 16  # prompts that are read together
 LEAVE_SHARE = 8  # ended rows are dropped once they are an eighth of the batch
 
 _shared: list[tuple[torch.Tensor, torch.Tensor]] = []  # each layer's prefix (keys, values)
@@ -74,16 +75,29 @@ AttentionMaskInterface.register(NAME, eager_mask)
 
 
 class Buffer(DynamicLayer):
-    """A cache layer that writes into room made at the start instead of growing by concatenation."""
+    """A cache layer with `room` tokens a row from the start, instead of growing by concatenation.
 
-    room = 0  # own tokens of the longest row; set on the subclass made for a batch
+    It begins with what groups of rows have written already, (rows, heads, tokens, dim) each: keys
+    and values, which all end at token `width`.
+    """
+
+    def __init__(self, begun: list[tuple[torch.Tensor, torch.Tensor]], width: int, room: int):
+        super().__init__()
+        keys, values = begun[0]
+        self.lazy_initialization(keys, values)
+        rows, heads = sum(len(keys) for keys, _ in begun), keys.shape[1]
+        # Keys as they are read. Zeros: what is masked counts nothing, but only if it is a number.
+        self.all_keys = keys.new_zeros(rows, heads, keys.shape[3], room)
+        self.all_values = values.new_zeros(rows, heads, room, values.shape[3])
+        first = 0
+        for keys, values in begun:
+            some, first = slice(first, first + len(keys)), first + len(keys)
+            tokens = slice(width - keys.shape[2], width)
+            self.all_keys[some, ..., tokens] = keys.transpose(2, 3)
+            self.all_values[some, :, tokens] = values
+        self._view(width)
 
     def update(self, key_states, value_states, *args, **kwargs):
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            batch, heads, _, dim = key_states.shape
-            self.all_keys = key_states.new_empty(batch, heads, dim, self.room)  # as they are read
-            self.all_values = value_states.new_empty(batch, heads, self.room, dim)
         begin = self.get_seq_length()
         end = begin + key_states.shape[2]
         self.all_keys[..., begin:end] = key_states.transpose(2, 3)
@@ -154,6 +168,37 @@ def plain_attention(model) -> bool:
     )
 
 
+def _read(model, tails: list[list[int]], shared: int, pad: int, limit: int):
+    """Prompts run through the model after a prefix of `shared` tokens: the logits of the token that
+    follows each, a cache with room for `limit` more, and the mask (1: not padding).
+
+    They are read a few at a time, so that a short one is not padded to the length of the longest.
+    """
+    width = max(map(len, tails))
+    logits, caches = [], []
+    for first in range(0, len(tails), READ_ROWS):
+        some = tails[first : first + READ_ROWS]
+        mask, most = _not_padding(model, some), max(map(len, some))
+        ids = torch.tensor([[pad] * (most - len(t)) + t for t in some], device=model.device)
+        caches.append(DynamicCache())
+        positions = (mask.cumsum(1) - 1).clamp(min=0) + shared
+        out = model(
+            ids, attention_mask=mask, position_ids=positions, past_key_values=caches[-1],
+            use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        logits.append(out.logits[:, -1])
+    layers = zip(*([(c.keys, c.values) for c in cache.layers] for cache in caches), strict=True)
+    whole = DynamicCache()
+    whole.layers = [Buffer(list(begun), width, width + limit) for begun in layers]
+    return torch.cat(logits), whole, _not_padding(model, tails)
+
+
+def _not_padding(model, tails: list[list[int]]) -> torch.Tensor:
+    lengths = torch.tensor([[len(tail)] for tail in tails], device=model.device)
+    width = int(lengths.max())
+    return (torch.arange(width, device=model.device) >= width - lengths).long()
+
+
 def decode(model, prompts, prefix: Prefix, ends: set[int], pad: int, limit: int, pick, stopped):
     """New token ids of each prompt, at most `limit`, the end token included.
 
@@ -161,36 +206,30 @@ def decode(model, prompts, prefix: Prefix, ends: set[int], pad: int, limit: int,
     whether a stop string has been reached.
     """
     shared = len(prefix.tokens)
-    tails = [ids[shared:] for ids in prompts]
-    width = max(map(len, tails))
-    pads = [[pad] * (width - len(t)) for t in tails]
-    ids = torch.tensor([p + t for p, t in zip(pads, tails, strict=True)], device=model.device)
-    mask = torch.tensor([[0] * len(p) + [1] * (width - len(p)) for p in pads], device=model.device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0) + shared
-    layer = type("Room", (Buffer,), {"room": width + limit})
-    cache = DynamicCache()
-    cache.layer_class_to_replicate = layer
     new: list[list[int]] = [[] for _ in prompts]
     rows, ended = list(range(len(prompts))), [False] * len(prompts)
+    positions = torch.tensor([[len(ids) - 1] for ids in prompts], device=model.device)
     with torch.inference_mode(), prefix.active(model):
-        for _ in range(limit):
-            logits = model(
-                ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                use_cache=True, logits_to_keep=1,
-            ).logits[:, -1]  # fmt: skip
+        tails = [ids[shared:] for ids in prompts]
+        logits, cache, mask = _read(model, tails, shared, pad, limit)
+        for left in reversed(range(limit)):
             chosen = pick(logits)
             for row, token in zip(rows, chosen.tolist(), strict=True):
                 if not ended[row]:
                     new[row].append(token)
                     ended[row] = token in ends or stopped(new[row])
             live = [i for i, row in enumerate(rows) if not ended[row]]
-            if not live:
+            if not live or not left:
                 break
-            positions, ids = positions[:, -1:] + 1, chosen[:, None]
+            positions, ids = positions + 1, chosen[:, None]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
             if (len(rows) - len(live)) * LEAVE_SHARE >= len(rows):
                 keep = torch.tensor(live, device=model.device)
                 cache.batch_select_indices(keep)
                 mask, positions, ids = mask[keep], positions[keep], ids[keep]
                 rows = [rows[i] for i in live]
+            logits = model(
+                ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                use_cache=True, logits_to_keep=1,
+            ).logits[:, -1]  # fmt: skip
     return new

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import models, store
+from . import models, resident, store
 from .errors import UserError
 from .finetune import Base
 
@@ -253,6 +253,7 @@ def once(
     with store.lock(folder):
         if not store.is_done(folder):
             shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
+            resident.let_go()
             record = {
                 "name": name,
                 "base": {"name": bases[0].model, "fingerprint": own},

@@ -29,6 +29,7 @@ from . import (
     preference_rows,
     preferences,
     prompts,
+    resident,
     served,
     sources,
     store,
@@ -101,7 +102,8 @@ class Study:
     def _train(self, name, base, rows, recipe) -> Path:
         place = (self.run.base, self.outputs, self.values["dtype"])
         launch = self.values.get("train_launch", "")
-        folder = finetune.train(name, base, rows, recipe, *place, launch)
+        with self.run.spending("training"):
+            folder = finetune.train(name, base, rows, recipe, *place, launch)
         store.give_back()
         return folder
 
@@ -162,12 +164,13 @@ class Study:
         told = {}
         if method == "dpo":
             file = self.run.base / "completions" / f"{store.slug(arm.name)}--to-reject.jsonl"
-            made = preference_rows.pairs(
-                rows, self.load(base, arm.name), self.settings, file, v["dpo_balance"]
-            )
+            lm = self.load(base, arm.name)
+            with self.run.spending("answering"):
+                made = preference_rows.pairs(rows, lm, self.settings, file, v["dpo_balance"])
             rows, told = made.rows, {"kept": made.kept, "left_out": made.left_out}
         place = (self.run.base, self.outputs, v["dtype"])
-        folder = preferences.train(name, base, rows, preferences.of(v)[method], *place)
+        with self.run.spending("training"):
+            folder = preferences.train(name, base, rows, preferences.of(v)[method], *place)
         self._note(name, folder, told)
         store.give_back()
         return finetune.tuned(base, folder, finetune.Recipe())
@@ -184,7 +187,10 @@ class Study:
         if served.asked(self.values):
             told = (self.values, {name: base}, self.outputs, self.run.base)
             return served.require(*told)[name]
-        return base.load(self.outputs, self.values["dtype"], name=name)
+        with self.run.spending("loading"):
+            return resident.lend(
+                base.model, self.outputs, self.values["dtype"], base.adapters, name
+            )
 
     def finetuned(self, arm: arms.Arm) -> models.LM:
         """The model of an arm, fine-tuned from the aligned base if it is not there yet."""
@@ -260,13 +266,15 @@ class Study:
         file = f"{store.slug(lm.name)}--{store.slug(style.name)}.jsonl"
         path = self.run.base / "completions" / file
         label = f"{arm or lm.name}, {style.name}"
-        if defence is None:
-            records = generation.complete(lm, requests, self.settings, path, label)
-        else:
-            told = (requests, self.settings, path.parent, defence, label)
-            records = defences.complete(lm, *told)
+        with self.run.spending("answering"):
+            if defence is None:
+                records = generation.complete(lm, requests, self.settings, path, label)
+            else:
+                told = (requests, self.settings, path.parent, defence, label)
+                records = defences.complete(lm, *told)
         store.give_back()
-        grades = grading.grade(rows, records, self.run.base / "grades" / file)
+        with self.run.spending("grading"):
+            grades = grading.grade(rows, records, self.run.base / "grades" / file)
         table = [
             {"arm": arm or style.name, "k": style.k, "m": style.m} | _graded(*parts)
             for parts in zip(rows, records, grades, strict=True)

@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import launched, models, ranks, store, trainer
+from . import launched, models, ranks, resident, store, trainer
 from .errors import UserError
 
 
@@ -126,6 +126,7 @@ def train(
     folder = profile / "arms" / f"{store.slug(name)}-{store.digest(made_by, 12)}"
     with store.lock(folder):
         if not store.is_done(folder):
+            resident.let_go()  # its place in memory is for the training
             with store.full_disk(folder):
                 told, how = (name, base, rows, recipe, folder, outputs, dtype), launched.of(launch)
                 if how is None:

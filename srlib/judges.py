@@ -29,7 +29,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from . import generation, models, server, sources, store
+from . import generation, models, resident, server, sources, store
 from .errors import UserError, meant
 
 PARTS = ("thought", "answer", "whole")
@@ -304,6 +304,7 @@ def _replies(judge: Judge, chats, path, outputs, dtype) -> Iterator[tuple[int, s
         yield from server.ask(judge.where, chats, max_new_tokens=limit, form=form)
         return
     raw = PASS_ON if judge.name in ("wildguard", "harmbench") else ""
+    resident.let_go()
     lm = models.load(judge.model, outputs, dtype, name=judge.grader, template=raw)
     asked = [generation.Request(str(i), judge.name, chat) for i, chat in enumerate(chats)]
     settings = generation.Settings(max_new_tokens=limit, batch_size=16)

@@ -16,6 +16,7 @@ import io
 import logging
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,23 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass
 class LM:
-    """A loaded model. `fingerprint` names its weights (base and adapter), `dtype` its precision."""
+    """A loaded model. `fingerprint` names its weights (base and adapter), `dtype` its precision.
+
+    `net` is the module; or where arms share one (`srlib.resident`), what gives it with the weights
+    of this one.
+    """
 
     name: str
-    model: Any
+    net: Any
     tokenizer: Any
     fingerprint: str
     dtype: str
     device: str
+
+    @property
+    def model(self):
+        """The module to ask. Ask for it anew after another arm was asked."""
+        return self.net() if isinstance(self.net, partial) else self.net
 
     @property
     def mark(self) -> list:
@@ -181,7 +191,7 @@ def load(
             source, dtype=getattr(torch, dtype), use_safetensors=True
         )
         for adapter in adapters:
-            net, mark = _merge(net, adapter, mark)
+            net, mark = merge(net, adapter, mark)
     # The last position's slice is not contiguous, and torch then copies the whole vocabulary matrix
     # once a row of the batch before it multiplies.
     net.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0].contiguous(),))
@@ -219,7 +229,9 @@ def _weights(adapter: Path) -> Path:
     return file
 
 
-def _merge(net, adapter: Path, mark: str):
+def merge(net, adapter: Path, mark: str, before=lambda tuned: None):
+    """The net, whose fingerprint is `mark`, with an adapter merged, and its fingerprint then;
+    `before` sees the PeftModel before it is merged. Raises UserError as `load` does."""
     from peft import PeftModel
     from safetensors import SafetensorError
 
@@ -228,7 +240,9 @@ def _merge(net, adapter: Path, mark: str):
     try:
         if made_for != mark:
             raise ValueError(f"its base was {made_for}, this is {mark}")
-        merged = PeftModel.from_pretrained(net, adapter).merge_and_unload()
+        tuned = PeftModel.from_pretrained(net, adapter)
+        before(tuned)
+        merged = tuned.merge_and_unload()
     except SafetensorError as error:
         raise UserError(
             f"{weights} is damaged ({error}); make or fetch the adapter again"

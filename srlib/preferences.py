@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import finetune, models, rewards, store, trainer
+from . import finetune, models, resident, rewards, store, trainer
 from . import preference_trainers as trainers
 from .errors import UserError
 
@@ -141,6 +141,7 @@ def train(
     folder = profile / "arms" / f"{store.slug(name)}-{store.digest(made_by, 12)}"
     with store.lock(folder):
         if not store.is_done(folder):
+            resident.let_go()  # its place in memory is for the training
             with store.full_disk(folder):
                 _fit(name, base, rows, preference, folder, outputs, dtype)
             store.mark_done(folder)

@@ -183,12 +183,24 @@ class Run:
         self.folder = writable(self.base / notebook)
         self.started = time.time()
         self.facts: dict[str, Any] = {}
+        self.spent: dict[str, float] = {}  # seconds, by what they went to
         self._write("running")
 
     def note(self, **facts: Any) -> None:
         """Add facts (a model's fingerprint, say) to run.json."""
         self.facts.update({key: _plain(value) for key, value in facts.items()})
         self._write("running")
+
+    @contextmanager
+    def spending(self, on: str):
+        """Within: time that counts as spent `on` this (loading, training, answering, grading); what
+        is spent inside on something else counts as that alone."""
+        others, began = sum(self.spent.values()), time.time()
+        try:
+            yield
+        finally:
+            inside = sum(self.spent.values()) - others
+            self.spent[on] = self.spent.get(on, 0.0) + time.time() - began - inside
 
     def finish(self, metrics) -> None:
         """Write the tidy metrics table (a DataFrame) and mark the run as done."""
@@ -204,6 +216,7 @@ class Run:
             "made_by": made_by(self.notebook, self.values),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
             "seconds": round(now - self.started, 1),
+            "spent": {on: round(seconds, 1) for on, seconds in self.spent.items()},
             "peak_gib": round(peak_gib(), 1),
             "versions": versions(),
             "commit": commit(),

@@ -28,7 +28,8 @@ from .metrics import Contrast
 
 OWN = "06_verdicts"  # reads the others, and is not read itself
 RUN = ["profile", "notebook", "status", "started", "seconds", "model", "base", "aligned", "dtype"]
-RUN += ["seed", "commit", "versions", "reveal", "asked", "digest"]
+RUN += ["seed", "commit", "versions", "reveal", "asked", "digest", "peak_gib", "spent"]
+SPENT = ["training", "answering", "loading", "grading"]
 SAME = ["profile", "made", "data", "metric", "n", *study_runs.HOW]
 POOLED = ["claim", "runs", "n", "effect", "low", "high", "p", "fixed", "fixed_low", "fixed_high"]
 POOLED += ["i2", "tau2"]
@@ -85,6 +86,15 @@ class Study:
         named = named.sort_values("kind of arm", key=_kinds_in_order, kind="stable")
         both = named.groupby("name")["metric"].nunique().eq(2).any()
         return named if both else named.iloc[:0]
+
+    def minutes(self) -> pd.DataFrame:
+        """Return where the minutes of each run went (training, answering, loading, grading, all
+        else, whole), and its peak memory in GiB. What a run found made cost it nothing."""
+        spent = pd.DataFrame(self.runs["spent"].tolist(), index=self.runs.index, columns=SPENT)
+        spent, whole = spent.astype(float).fillna(0.0) / 60, self.runs["seconds"] / 60
+        told = {"all else": whole - spent.sum(axis=1), "whole": whole}
+        table = self.runs[["profile", "notebook"]].join(spent).assign(**told)
+        return table.assign(peak_gib=self.runs["peak_gib"])
 
     def completions(self, texts: bool = False) -> pd.DataFrame:
         """Read what was said, a row a completion: profile, file, key, id, data, model, new_tokens,

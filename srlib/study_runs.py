@@ -69,7 +69,8 @@ def row(record: dict, folder: Path) -> dict:
     files = [folder / name for name in ("run.json", *FILES)]
     free = ("profile", "outputs", "reveal")  # where it lies and what it shows, not what it finds
     return {
-        **{k: record.get(k) for k in ("status", "started", "seconds", "commit")},
+        **{k: record.get(k) for k in ("status", "started", "seconds", "commit", "peak_gib")},
+        "spent": record.get("spent") or {},
         "model": told.get("completions") or told.get("model", ""),
         "base": base.get("fingerprint", ""),
         "aligned": aligned.get("fingerprint", ""),

@@ -119,11 +119,12 @@ def test_a_prompt_that_does_not_fit_is_an_error_before_anything_is_made(lm, tmp_
 
 
 def test_the_cache_gives_back_what_was_written():
-    layer = type("Room", (decoding.Buffer,), {"room": 6})()
-    blocks = [torch.randn(3, 2, n, 4) for n in (3, 1, 2)]
-    for block in blocks:
-        keys, values = layer.update(block, -block)
-    whole = torch.cat(blocks, 2)
+    groups, more = [torch.randn(2, 2, 3, 4), torch.randn(1, 2, 2, 4)], torch.randn(3, 2, 1, 4)
+    layer = decoding.Buffer([(keys, -keys) for keys in groups], 3, 5)
+    padded = torch.nn.functional.pad(groups[1], (0, 0, 1, 0))  # on the left
+    whole = torch.cat([torch.cat([groups[0], padded]), more, more], 2)
+    for _ in range(2):
+        keys, values = layer.update(more, -more)
     assert torch.equal(keys, whole) and torch.equal(values, -whole)
     layer.batch_select_indices(torch.tensor([2, 0]))
-    assert torch.equal(layer.keys, whole[[2, 0]]) and layer.get_seq_length() == 6
+    assert torch.equal(layer.keys, whole[[2, 0]]) and layer.get_seq_length() == 5

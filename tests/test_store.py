@@ -247,6 +247,20 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_time_counts_once_where_it_was_spent(project, monkeypatch):
+    now = iter(range(0, 1000, 10))
+    monkeypatch.setattr(store.time, "time", lambda: next(now))  # each look at the clock: 10 s
+    run = store.Run("n", {"profile": "smoke"}, project / "out")
+    with run.spending("training"), run.spending("loading"):
+        pass
+    with pytest.raises(ValueError), run.spending("training"):
+        raise ValueError
+    assert run.spent == {"loading": 10, "training": 30}
+    run.note()
+    record = json.loads((project / "out/smoke/n/run.json").read_text())
+    assert record["spent"] == run.spent
+
+
 def test_run_says_running_until_it_is_finished(project, monkeypatch):
     import pandas as pd
 

@@ -87,6 +87,16 @@ def test_all_runs_come_as_tidy_tables(tmp_path):
     assert found.table("calibration.csv").empty
 
 
+def test_where_the_minutes_of_a_run_went(tmp_path):
+    made(tmp_path / "mine", "00_start_here", spent={"training": 30.0, "answering": 12.0})
+    made(tmp_path / "mine", "01_cot_prompting")  # a run of before times were kept
+    found = study.load(tmp_path, "mine").minutes().set_index("notebook")
+    first = found.loc["00_start_here"]
+    assert (first["training"], first["answering"], first["grading"]) == (0.5, 0.2, 0.0)
+    assert first["all else"] == pytest.approx(0.3) and first["whole"] == 1.0
+    assert found.loc["01_cot_prompting", "all else"] == 1.0
+
+
 def test_what_is_missing_unfinished_or_torn_is_named_and_left_out(tmp_path):
     base = tmp_path / "mine"
     made(base, "00_start_here")
