@@ -86,13 +86,15 @@ def _cost(values: dict, work: Work, outputs: Path, machine: Machine, fetched: bo
     if values.get("backend", "local") != "local":  # a server answers
         answering = [Cost(0, c.disk, 0) for c in answering]
     training = [train(t, size, machine, width) for t in work.trained.values()]
-    peaks = [weights] + [(1 + work.held) * weights + c.memory for c in answering]
-    peaks += [min(work.held, 1) * weights + c.memory / shards for c in training]
+    # One model at a time (`resident`); a copy of what adapters touched is kept outside of a GPU.
+    alone = weights if machine.gpu else 2 * weights
+    peaks = [weights] + [alone + c.memory for c in answering]
+    peaks += [c.memory / shards for c in training]
     costs = [*answering, *training]
     for judge, a in work.judged.items():
         guard = modelsize.of(judge, outputs)
         costs.append(ask(a, guard, {"batch_size": JUDGED_AT_ONCE}, machine, width))
-        peaks.append(weights + guard.parameters * width + costs[-1].memory)
+        peaks.append(guard.parameters * width + costs[-1].memory)
     disk = sum(c.disk for c in costs) + (work.saved + (not fetched)) * weights
     disk += max((checkpoints(t, size) for t in work.trained.values()), default=0)
     return Cost(SPARE * max(peaks) + PROCESS, disk, sum(c.hours for c in costs))

@@ -18,7 +18,6 @@ from . import arms, judges, mixtures, preflight, prompts, trainsets
 CHARS, CHAT = 4.0, 30  # characters a token; tokens that a chat template adds to a request
 ANSWER, THOUGHT = 256, 0.5  # tokens of an answer; share of its room that a thought takes
 SAMPLE = 64  # training rows that are looked at
-HELD = 3  # models that notebook 05 holds beside the one at work
 PARTS, JUDGED = 3, 700  # parts of a completion that a judge sees; tokens of its instructions
 
 
@@ -50,14 +49,13 @@ class Trained:
 @dataclass(frozen=True)
 class Work:
     """What a run does: conditions and fine-tunings by what makes them, what judges that are loaded
-    here are asked, `calls` to judges behind servers. `held`: models in memory beside the one at
-    work; `saved`: models that are saved whole though not trained."""
+    here are asked, `calls` to judges behind servers. `saved`: models that are saved whole though
+    not trained."""
 
     asked: dict[tuple, Asked] = field(default_factory=dict)
     trained: dict[tuple, Trained] = field(default_factory=dict)
     judged: dict[str, Asked] = field(default_factory=dict)
     calls: int = 0
-    held: int = 0
     saved: int = 0
 
     def without(self, made: set[tuple]) -> Work:
@@ -91,9 +89,8 @@ def of(values: dict, rows: dict[str, list]) -> Work:
     if values["align"]:
         trained = {(*same, "aligned"): _tuning(values)} | trained
     judged, calls = _judged(values, len(asked) * len(rows["harmful"]), room)
-    held = HELD if "protect" in values else int(bool(arms.of(values)))
     full = values.get("train_method") == "full"
-    return Work(asked, trained, judged, calls, held, len(_mended(values)) if full else 0)
+    return Work(asked, trained, judged, calls, len(_mended(values)) if full else 0)
 
 
 def _conditions(values: dict) -> list[tuple[str, prompts.Style, bool]]:
