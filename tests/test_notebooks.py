@@ -212,7 +212,7 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(smoke, tmp_path, out
         whole, again = (p / name / "metrics.csv" for p in (place / "out/smoke", ours))
         assert whole.read_bytes() == again.read_bytes(), name
     said = [*(ours / "completions").glob("*.jsonl")]
-    assert len(said) > 12
+    assert len(said) > 10
     for file in said:
         whole = place / "out/smoke/completions" / file.name
         assert file.read_bytes() == whole.read_bytes(), file.name

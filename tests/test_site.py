@@ -218,7 +218,7 @@ def test_the_verdicts_are_those_of_all_profiles_that_notebook_06_pooled(tmp_path
     site.write(tmp_path / "both")
     text = pages(tmp_path / "both")["index.html"]
     row = next(line for line in text.splitlines() if "<b>C2</b>" in line)
-    assert "−42" in row and '<td class="number">2</td>' in row
+    assert "−42" in row and 'data-name="runs:">2</td>' in row
     assert "2 profiles together" in text and "b/02_long_cot_finetuning" in text
 
 
