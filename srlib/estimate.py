@@ -86,8 +86,8 @@ def _cost(values: dict, work: Work, outputs: Path, machine: Machine, fetched: bo
     if values.get("backend", "local") != "local":  # a server answers
         answering = [Cost(0, c.disk, 0) for c in answering]
     training = [train(t, size, machine, width) for t in work.trained.values()]
-    # One model at a time (`resident`); a copy of what adapters touched is kept outside of a GPU.
-    alone = weights if machine.gpu else 2 * weights
+    # One model at a time (`resident`), and outside of a GPU a copy of what adapters touched.
+    alone = (1 + bool(work.trained and not machine.gpu)) * weights
     peaks = [weights] + [alone + c.memory for c in answering]
     peaks += [c.memory / shards for c in training]
     costs = [*answering, *training]
