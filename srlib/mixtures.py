@@ -236,6 +236,7 @@ def matcher(evaluation: tuple[str, ...]) -> Callable[[str], bool]:
     known = [folded(text) for text in evaluation]
     exact = set(known)
 
+    @cache  # a set is gone through again for every size and seed of its arms
     def seen(prompt: str) -> bool:
         text = folded(prompt)
         return text in exact or bool(
