@@ -182,15 +182,19 @@ def _read(model, tails: list[list[int]], shared: int, pad: int, limit: int):
         ids = torch.tensor([[pad] * (most - len(t)) + t for t in some], device=model.device)
         caches.append(DynamicCache())
         positions = (mask.cumsum(1) - 1).clamp(min=0) + shared
-        out = model(
-            ids, attention_mask=mask, position_ids=positions, past_key_values=caches[-1],
-            use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-        logits.append(out.logits[:, -1])
+        logits.append(_next(model, ids, mask, positions, caches[-1]))
     layers = zip(*([(c.keys, c.values) for c in cache.layers] for cache in caches), strict=True)
     whole = DynamicCache()
     whole.layers = [Buffer(list(begun), width, width + limit) for begun in layers]
     return torch.cat(logits), whole, _not_padding(model, tails)
+
+
+def _next(model, ids, mask, positions, cache) -> torch.Tensor:
+    """The logits (rows, vocabulary) of what follows `ids`, whose keys and values are cached."""
+    return model(
+        ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]  # fmt: skip
 
 
 def _not_padding(model, tails: list[list[int]]) -> torch.Tensor:
@@ -228,8 +232,5 @@ def decode(model, prompts, prefix: Prefix, ends: set[int], pad: int, limit: int,
                 cache.batch_select_indices(keep)
                 mask, positions, ids = mask[keep], positions[keep], ids[keep]
                 rows = [rows[i] for i in live]
-            logits = model(
-                ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                use_cache=True, logits_to_keep=1,
-            ).logits[:, -1]  # fmt: skip
+            logits = _next(model, ids, mask, positions, cache)
     return new
