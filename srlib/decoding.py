@@ -12,13 +12,15 @@ Idea: shared-prefix ("cascade") attention, as in Hydragen (Juravsky et al. 2024,
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+from .packed import laid_out
 
 NAME = "srlib_shared_prefix"
 WORTH_SHARING = 16  # tokens; shorter prefixes gain nothing
@@ -213,7 +215,8 @@ def decode(model, prompts, prefix: Prefix, ends: set[int], pad: int, limit: int,
     new: list[list[int]] = [[] for _ in prompts]
     rows, ended = list(range(len(prompts))), [False] * len(prompts)
     positions = torch.tensor([[len(ids) - 1] for ids in prompts], device=model.device)
-    with torch.inference_mode(), prefix.active(model):
+    many = laid_out(model) if len(prompts) >= READ_ROWS else nullcontext()
+    with torch.inference_mode(), prefix.active(model), many:
         tails = [ids[shared:] for ids in prompts]
         logits, cache, mask = _read(model, tails, shared, pad, limit)
         for left in reversed(range(limit)):
