@@ -42,6 +42,7 @@ def check(
     targets: Targets,
     tflops: float = typer.Option(0.0, help="estimate for a device of so many TFLOP/s, not this"),
     bandwidth: float = typer.Option(0.0, help="its memory's GB/s"),
+    gpu: float = typer.Option(0.0, help="a GPU of so many GB, not what is here; with --tflops"),
 ) -> None:
     """Check parameter files, models, data sets and folders, and estimate the cost; run nothing."""
     from . import estimate, machine, models
@@ -55,7 +56,7 @@ def check(
         return
     first = jobs[0].values
     place = output_folder(first)
-    here = machine.here(place, models.pick_dtype(first["dtype"]), tflops, bandwidth)
+    here = machine.here(place, models.pick_dtype(first["dtype"]), tflops, bandwidth, gpu)
     rows, notes = estimate.table(jobs, place, here)
     print(f"\n{estimate.shown(rows, here)}", *notes, sep="\n")
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from . import models, modelsize, workload
+from . import modelsize, workload
 from .errors import UserError
 from .machine import GB, Machine
 from .modelsize import Size
@@ -79,7 +79,7 @@ def table(jobs: Sequence[Job], outputs: Path, machine: Machine) -> tuple[list[di
 
 def _cost(values: dict, work: Work, outputs: Path, machine: Machine, fetched: bool) -> Cost:
     """Memory at its peak; disk and hours of all, with the weights' own unless `fetched`."""
-    size, width = modelsize.of(values["model"], outputs), BYTES[models.pick_dtype(values["dtype"])]
+    size, width = modelsize.of(values["model"], outputs), BYTES[machine.dtype(values["dtype"])]
     weights = size.parameters * width
     answering = [ask(a, size, values, machine, width) for a in work.asked.values()]
     shards = max(1, values.get("devices", 1)) if _full(values) else 1
@@ -182,7 +182,7 @@ def shown(rows: list[dict], machine: Machine) -> str:
             line += f"{row[n] / GB:>7.1f} GB" if known else f"{'?':>10}"
         lines.append(line + (f"{row['hours']:>8.2f}" if known else f"{'?':>8}"))
     lines.append(
-        f"on one device of {machine.name}: {machine.tflops:.3g} TFLOP/s and "
+        f"on {machine.name}: {machine.tflops:.3g} TFLOP/s and "
         f"{machine.bandwidth:.4g} GB/s, of which {REACHED:.0%} are taken to be reached; "
         "an estimate, which may be wrong by a factor of three"
     )

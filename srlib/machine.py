@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import memory
+from . import memory, models
 from .errors import UserError
 
 GB = 1e9
@@ -23,7 +23,8 @@ PER_TFLOP = 5.0  # GB/s beside a TFLOP/s where only that is told (A100: 6.5, H10
 @dataclass(frozen=True)
 class Machine:
     """`memory`: bytes of the largest GPU, or without one all of the machine's; `disk`: free bytes
-    where results go; `tflops`: 10¹² operations a second, `bandwidth`: 10⁹ bytes read a second."""
+    where results go; `tflops`: 10¹² operations a second, `bandwidth`: 10⁹ bytes read a second;
+    `auto`: the precision that `dtype: auto` means there."""
 
     name: str
     memory: float
@@ -31,19 +32,32 @@ class Machine:
     tflops: float
     bandwidth: float
     gpu: bool = False
+    auto: str = "auto"
+
+    def dtype(self, asked: str) -> str:
+        """The precision that models are loaded in there."""
+        return models.pick_dtype(self.auto if asked == "auto" else asked)
 
 
-def here(outputs: Path, dtype: str, tflops: float = 0.0, bandwidth: float = 0.0) -> Machine:
+def here(
+    outputs: Path, dtype: str, tflops: float = 0.0, bandwidth: float = 0.0, gpu_memory: float = 0.0
+) -> Machine:
     """This machine. `tflops` and `bandwidth` are those of another one, in place of a measurement;
-    above 0. Raises UserError where they are below."""
+    above 0. With `gpu_memory` (GB), and `tflops`, it is a GPU that is not here, which computes in
+    bfloat16. Raises UserError where they are below 0, or a speed is not told."""
     import torch
 
-    if tflops < 0 or bandwidth < 0:
-        raise UserError("a speed is below 0: give TFLOP/s, and GB/s, of the machine you mean")
+    if tflops < 0 or bandwidth < 0 or gpu_memory < 0:
+        raise UserError("a number is below 0: give TFLOP/s, GB/s and GB of the machine you mean")
+    if gpu_memory and not tflops:
+        raise UserError("the speed of that GPU is not told: give its --tflops, too")
     gpu, disk = torch.cuda.is_available(), float(shutil.disk_usage(outputs).free)
-    if gpu:
+    if gpu_memory:
+        name = f"one GPU of {gpu_memory:g} GB"
+        found = Machine(name, gpu_memory * GB, disk, 0.0, 0.0, True, "bfloat16")
+    elif gpu:
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        name = f"{len(cards)} × {cards[0].name}"
+        name = f"one of {len(cards)} × {cards[0].name}"
         found = Machine(name, float(max(c.total_memory for c in cards)), disk, 0.0, 0.0, True)
     else:
         cores = f"{torch.get_num_threads()} CPU cores"

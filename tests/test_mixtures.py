@@ -1,10 +1,11 @@
 """Mixtures: forms of safety rows, no evaluation prompt in them, equal draws."""
 
 import json
+import random
 
 import pytest
 
-from srlib import data, mixtures, refusals, thoughts, trainsets
+from srlib import data, mixtures, refusals, thoughts, trainsets, wordproblems
 from srlib.errors import UserError
 from srlib.mixtures import Mixture, build
 
@@ -252,3 +253,22 @@ def test_a_system_prompt_of_ones_own_stands_before_every_row():
     built = build(but(prompt="Stay safe."), [])
     assert built.system == "Stay safe."
     assert all(r["prompt"][0] == {"role": "system", "content": "Stay safe."} for r in built.rows)
+
+
+def test_near_is_what_a_comparison_with_each_evaluation_prompt_says():
+    from rapidfuzz import fuzz
+
+    rng = random.Random(0)
+    known = [p.question for p in wordproblems.make(40, 0, "eval", (1, 2))]
+    known += ["Wie groß?", "答えは？"]
+    seen, found = mixtures.matcher(tuple(known)), []
+    for text in known * 5:
+        told = list(text)
+        for _ in range(rng.randrange(len(text) // 4 + 2)):
+            told[rng.randrange(len(told))] = rng.choice("aeo ßé答")
+        told = "".join(told)
+        near = [fuzz.ratio(data.folded(told), data.folded(k)) >= mixtures.NEAR for k in known]
+        assert seen(told) == any(near), (text, told)
+        found.append(any(near))
+    assert 0.2 < sum(found) / len(found) < 0.8
+    assert not mixtures.matcher(())("anything")
