@@ -121,8 +121,10 @@ def _candidates(name: str, n: int, seed: int) -> Iterator[Example | str]:
     if name in ("short-cot", "long-openo1", "long-sky-t1", "long-think"):
         yield from _wordproblems(name, n, seed)
         return
+    drawn = random.Random(f"trainsets/{seed}")
     if name in OWN:
         rows = _embedded(name)
+        yield from drawn.sample(rows, len(rows))
     elif name in SETS:
         spec = SETS[name]
         own = ", ".join(k for k, (purpose, _) in OWN.items() if purpose == spec.purpose)
@@ -130,19 +132,21 @@ def _candidates(name: str, n: int, seed: int) -> Iterator[Example | str]:
             spec.hub, "train", spec.config, spec.revision, spec.file,
             instead=f", or use an embedded set ({own})",
         )  # fmt: skip
-        rows = [*_parsed(name, source, found, spec.columns, spec.parse)]
+        yield from _parsed(name, source, found, spec.columns, spec.parse, drawn)
     elif Path(name).suffix in (".jsonl", ".csv"):
         path = Path(name).expanduser()
-        rows = [*_parsed(path.stem, name, sources.read_file(path), ("prompt", "response"), own_row)]
+        found = sources.read_file(path)
+        yield from _parsed(path.stem, name, found, ("prompt", "response"), own_row, drawn)
     else:
         raise UserError(
             f"training set {name!r} is unknown{meant(name, known())} "
             f"(known: {', '.join(known())}; or a path to a .jsonl or .csv file)"
         )
-    yield from random.Random(f"trainsets/{seed}").sample(rows, len(rows))
 
 
-def _parsed(name, source, records, columns, parse) -> Iterator[Example | str]:
+def _parsed(name, source, records, columns, parse, drawn) -> Iterator[Example | str]:
+    """The records in a drawn order, each parsed when its turn comes: a set may be far larger than
+    what is asked of it."""
     if not records:
         raise UserError(f"training set {name!r} ({source}) is empty")
     if missing := [c for c in columns if not any(c in r for r in records)]:
@@ -150,7 +154,8 @@ def _parsed(name, source, records, columns, parse) -> Iterator[Example | str]:
         raise UserError(
             f"training set {name!r} ({source}) has no column {missing[0]!r}; its columns are {have}"
         )
-    for i, record in enumerate(records):
+    for i in drawn.sample(range(len(records)), len(records)):
+        record = records[i]
         try:
             if any(record.get(c) in (None, "") for c in columns):
                 raise UnusableError("an empty column")
