@@ -238,6 +238,7 @@ def matcher(evaluation: tuple[str, ...]) -> Callable[[str], bool]:
         return lambda prompt: False
     known = [folded(text) for text in evaluation]
     exact, counts = set(known), np.array([_characters(text) for text in known])
+    lengths = counts.sum(1)
 
     @cache  # a set is gone through again for every size and seed of its arms
     def seen(prompt: str) -> bool:
@@ -246,7 +247,9 @@ def matcher(evaluation: tuple[str, ...]) -> Callable[[str], bool]:
             return True
         # Two texts have no more in common than characters, whatever their order: few are compared.
         mine = _characters(text)
-        most = 200 * np.minimum(counts, mine).sum(1) / (counts.sum(1) + len(text)).clip(1)
+        most = (
+            200 * np.minimum(counts, mine).sum(1, dtype=np.uint32) / (lengths + len(text)).clip(1)
+        )
         some = [known[i] for i in np.flatnonzero(most >= NEAR)]
         return bool(process.extractOne(text, some, scorer=fuzz.ratio, score_cutoff=NEAR))
 

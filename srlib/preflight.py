@@ -66,9 +66,11 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     for k in values.get("reasoning_shots", []):
         for m in values.get("safety_shots", []):
             prompts.few_shot(k, m, values.get("layout", "turns"))
-    for arm in arms.of(values):
+    made = arms.of(values)
+    for arm in made:
         arms.recipe(values, arm.seed).split(processes)
-        mixtures.build(arm.mixture, prompts_of)
+    for mixture in dict.fromkeys(arm.mixture for arm in made):  # seeds share one
+        mixtures.build(mixture, prompts_of)
     for method in preferences.of(values):
         preference_rows.rows_of(method, values, prompts_of)
     for name in values.get("protect", []):
