@@ -149,12 +149,12 @@ def checkpoints(t: Trained, size: Size) -> float:
 def _too_much(rows: list[dict], machine: Machine) -> list[str]:
     """Lines on what this machine cannot hold."""
     known = [row for row in rows if row["memory"] is not None]
-    found = []
+    found, owner = [], "this machine" if machine.auto == "auto" else "that GPU"
     for row in known:
         if row["memory"] > machine.memory:
             found.append(
                 f"{row['notebook']} needs about {row['memory'] / GB:.0f} GB of "
-                f"{'GPU ' if machine.gpu else ''}memory, this machine has "
+                f"{'GPU ' if machine.gpu else ''}memory, {owner} has "
                 f"{machine.memory / GB:.0f} GB: use a smaller batch_size, train_micro_batch, "
                 "train_max_length, model or judge, train_method lora, or another machine"
             )

@@ -247,10 +247,8 @@ def matcher(evaluation: tuple[str, ...]) -> Callable[[str], bool]:
             return True
         # Two texts have no more in common than characters, whatever their order: few are compared.
         mine = _characters(text)
-        most = (
-            200 * np.minimum(counts, mine).sum(1, dtype=np.uint32) / (lengths + len(text)).clip(1)
-        )
-        some = [known[i] for i in np.flatnonzero(most >= NEAR)]
+        both = np.minimum(counts, mine).sum(1)
+        some = [known[i] for i in np.flatnonzero(200 * both >= NEAR * (lengths + len(text)))]
         return bool(process.extractOne(text, some, scorer=fuzz.ratio, score_cutoff=NEAR))
 
     return seen
