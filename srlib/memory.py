@@ -29,6 +29,10 @@ def total(device: str) -> int:
     return min([whole, *(int(limit) for limit in limits if limit.isdigit())])
 
 
+def weight_bytes(model) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
 def row_bytes(model, own: int, longest: int, new: int) -> int:
     """Bytes that a row takes at the most: its own tokens' keys and values (`own` prompt tokens and
     `new` ones), one layer's activations and mask for the prompt, attention's scores over `longest`
@@ -48,7 +52,7 @@ def batch(model, device: str, own: int, longest: int, new: int) -> int:
 
     Raises UserError where the weights leave no room for one row.
     """
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    weights = weight_bytes(model)
     rows = int(SHARE * (total(device) - weights)) // row_bytes(model, own, longest, new)
     if rows < 1:
         raise UserError(

@@ -14,7 +14,10 @@ from functools import partial
 
 import torch
 
+from . import memory
+
 ROWS = 512  # the number of rows that the layout is made for; it serves any
+SHARE = 8  # a model's weights are copied where they take at most an eighth of memory
 
 
 @contextmanager
@@ -22,7 +25,8 @@ def laid_out(model):
     """Within: every linear layer of a model on a CPU multiplies by a copy in oneDNN's layout.
 
     The copies take the layers' memory once more, and give no gradients. Nothing changes on other
-    devices, and where PyTorch or the processor has no such product for the model's precision.
+    devices, where PyTorch or the processor has no such product for the model's precision, and where
+    the weights are too large for this machine to hold twice beside a batch (`SHARE`).
     """
     changed = []
     try:
@@ -48,6 +52,8 @@ def _possible(model) -> bool:
     if model.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     if not all(hasattr(ops, name) for name in needed):
+        return False
+    if SHARE * memory.weight_bytes(model) > memory.total("cpu"):
         return False
     return model.dtype == torch.float32 or (
         model.dtype == torch.bfloat16 and ops._is_mkldnn_bf16_supported()

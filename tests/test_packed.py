@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from srlib import decoding, packed
+from srlib import decoding, memory, packed
 
 
 class Net(torch.nn.Module):
@@ -63,6 +63,14 @@ def test_a_processor_without_the_operators_changes_nothing(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     with packed.laid_out(net):
         assert "forward" not in vars(net.first)
+
+
+def test_weights_that_memory_does_not_hold_twice_stay_as_they_are(monkeypatch):
+    net = Net(torch.float32)
+    for room, expected in ((packed.SHARE, True), (packed.SHARE - 1, False)):
+        monkeypatch.setattr(memory, "total", lambda _, n=room: n * memory.weight_bytes(net))
+        with packed.laid_out(net):
+            assert ("forward" in vars(net.first)) == expected
 
 
 def test_many_prompts_are_answered_so_and_a_few_are_not(lm, monkeypatch):
