@@ -32,7 +32,7 @@ sweep: $(STAMP) $(SWEEPS) ## run a sweep's jobs, those that are missing or chang
 
 test: lint ## lint, then all tests
 	@$(MAKE) -s $(SWEEPS) || echo "no Snakemake: the tests of sweeps are skipped" >&2
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## the commands of .pre-commit-config.yaml, changing nothing
 	$(PY) -m ruff check --force-exclude
