@@ -446,5 +446,6 @@ def test_a_notebooks_parameters_say_what_is_trained(tmp_path):
     asked = preference_rows.rows_of("grpo", on, [])
     assert Counter(r["kind"] for r in asked) == {"harmful": 3, "benign": 2, "reasoning": 4}
     own = preference_rows.rows_of("dpo", on | {"dpo_form": "long"}, [])
-    assert Counter(r["kind"] for r in own) == {"harmful": values["dpo_rows"], "benign": values["dpo_benign"]}
+    wanted = {"harmful": values["dpo_rows"], "benign": values["dpo_benign"]}
+    assert Counter(r["kind"] for r in own) == wanted
     assert all("<Thought>" in r["completion"][0]["content"] for r in own)  # long_set's own tags
