@@ -62,7 +62,8 @@ def check(
 
 
 def _span(minutes: float) -> str:
-    return f"{minutes:g} minutes" if minutes < 120 else f"{minutes / 60:g} hours"
+    n, unit = (minutes, "minute") if minutes < 120 else (minutes / 60, "hour")
+    return f"{n:g} {unit}{'' if n == 1 else 's'}"
 
 
 @app.command()

@@ -56,12 +56,12 @@ def table(jobs: Sequence[Job], outputs: Path, machine: Machine) -> tuple[list[di
     """A row a run, and what is to be said beside them: configs that could not be read (memory, disk
     and hours are None then), judges behind servers, and what the machine cannot hold."""
     seen: set[tuple] = set()
+    fetched: set[str] = set()
     rows, notes = [], []
     for job in jobs:
         work = workload.of(job.values, job.rows)
-        fresh, home = work.without(seen), ("weights", job.values.get("model"))
-        fetched = home in seen
-        seen |= {*work.asked, *work.trained, home}
+        fresh = work.without(seen)
+        seen |= {*work.asked, *work.trained}
         asked = fresh.asked.values()
         told = {"notebook": job.notebook, "models": len(asked), "rows": sum(a.rows for a in asked)}
         told |= {name: sum(getattr(a, name) for a in asked) for name in ("read", "written")}
@@ -71,15 +71,23 @@ def table(jobs: Sequence[Job], outputs: Path, machine: Machine) -> tuple[list[di
         except UserError as error:
             cost = Cost(None, None, None)
             notes.append(f"{job.notebook}: memory, disk and hours are not known: {error}")
+        fetched |= {*_models(job.values, work)}
         if work.calls:
             notes.append(f"{job.notebook}: {work.calls:,} requests to judges behind servers")
         rows.append(told | vars(cost))
     return rows, notes + _too_much(rows, machine)
 
 
-def _cost(values: dict, work: Work, outputs: Path, machine: Machine, fetched: bool) -> Cost:
-    """Memory at its peak; disk and hours of all, with the weights' own unless `fetched`."""
-    size, width = modelsize.of(values["model"], outputs), BYTES[machine.dtype(values["dtype"])]
+def _models(values: dict, work: Work) -> list[str]:
+    """Every model whose weights are fetched; first the one that is asked."""
+    named = [values.get("model"), values.get("unaligned_model"), *work.judged]
+    return [*dict.fromkeys(filter(None, named))]
+
+
+def _cost(values: dict, work: Work, outputs: Path, machine: Machine, fetched: set[str]) -> Cost:
+    """Memory at its peak; disk and hours of all, with the weights of models not yet `fetched`."""
+    sizes = {name: modelsize.of(name, outputs) for name in _models(values, work)}
+    size, width = sizes[values["model"]], BYTES[machine.dtype(values["dtype"])]
     weights = size.parameters * width
     answering = [ask(a, size, values, machine, width) for a in work.asked.values()]
     shards = max(1, values.get("devices", 1)) if _full(values) else 1
@@ -92,10 +100,10 @@ def _cost(values: dict, work: Work, outputs: Path, machine: Machine, fetched: bo
     peaks += [c.memory / shards for c in training]
     costs = [*answering, *training]
     for judge, a in work.judged.items():
-        guard = modelsize.of(judge, outputs)
-        costs.append(ask(a, guard, {"batch_size": JUDGED_AT_ONCE}, machine, width))
-        peaks.append(guard.parameters * width + costs[-1].memory)
-    disk = sum(c.disk for c in costs) + (work.saved + (not fetched)) * weights
+        costs.append(ask(a, sizes[judge], {"batch_size": JUDGED_AT_ONCE}, machine, width))
+        peaks.append(sizes[judge].parameters * width + costs[-1].memory)
+    disk = sum(c.disk for c in costs) + work.saved * weights
+    disk += sum(s.parameters * width for name, s in sizes.items() if name not in fetched)
     disk += max((checkpoints(t, size) for t in work.trained.values()), default=0)
     return Cost(SPARE * max(peaks) + PROCESS, disk, sum(c.hours for c in costs))
 

@@ -8,6 +8,7 @@ Both speeds are measured, in about a second, in the precision that models are lo
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -23,8 +24,8 @@ PER_TFLOP = 5.0  # GB/s beside a TFLOP/s where only that is told (A100: 6.5, H10
 @dataclass(frozen=True)
 class Machine:
     """`memory`: bytes of the largest GPU, or without one all of the machine's; `disk`: free bytes
-    where results go; `tflops`: 10¹² operations a second, `bandwidth`: 10⁹ bytes read a second;
-    `auto`: the precision that `dtype: auto` means there."""
+    where results go, endless where that is not known; `tflops`: 10¹² operations a second;
+    `bandwidth`: 10⁹ bytes read a second; `auto`: the precision that `dtype: auto` means there."""
 
     name: str
     memory: float
@@ -54,7 +55,7 @@ def here(
     gpu, disk = torch.cuda.is_available(), float(shutil.disk_usage(outputs).free)
     if gpu_memory:
         name = f"one GPU of {gpu_memory:g} GB"
-        found = Machine(name, gpu_memory * GB, disk, 0.0, 0.0, True, "bfloat16")
+        found = Machine(name, gpu_memory * GB, math.inf, 0.0, 0.0, True, "bfloat16")
     elif gpu:
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         name = f"one of {len(cards)} × {cards[0].name}"

@@ -245,10 +245,12 @@ def matcher(evaluation: tuple[str, ...]) -> Callable[[str], bool]:
         text = folded(prompt)
         if text in exact:
             return True
-        # Two texts have no more in common than characters, whatever their order: few are compared.
-        mine = _characters(text)
-        both = np.minimum(counts, mine).sum(1)
-        some = [known[i] for i in np.flatnonzero(200 * both >= NEAR * (lengths + len(text)))]
+        # Two texts have no more in common than the shorter one has characters, and no more than
+        # characters, whatever their order: few are compared.
+        least = NEAR * (lengths + len(text))
+        near = np.flatnonzero(200 * np.minimum(lengths, len(text)) >= least)
+        both = np.minimum(counts[near], _characters(text)).sum(1)
+        some = [known[i] for i in near[200 * both >= least[near]]]
         return bool(process.extractOne(text, some, scorer=fuzz.ratio, score_cutoff=NEAR))
 
     return seen

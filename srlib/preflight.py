@@ -7,6 +7,8 @@ The values are a notebook's parameters. What comes back are the evaluation rows 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from . import (
@@ -69,7 +71,7 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     made = arms.of(values)
     for arm in made:
         arms.recipe(values, arm.seed).split(processes)
-    for mixture in dict.fromkeys(arm.mixture for arm in made):  # seeds share one
+    for mixture in apart(arm.mixture for arm in made):
         mixtures.build(mixture, prompts_of)
     for method in preferences.of(values):
         preference_rows.rows_of(method, values, prompts_of)
@@ -80,6 +82,23 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     for folder in values.get("more_arms", {}).values():
         models.fingerprint(values["model"], outputs, (Path(folder).expanduser(),))
     return rows
+
+
+def apart(asked: Iterable[mixtures.Mixture]) -> list[mixtures.Mixture]:
+    """What to build to know that all these mixtures can be: task rows and safety rows apart, and of
+    those that differ only in how many the most, as fewer are its beginning."""
+
+    def counts(mixture):
+        return mixture.n, mixture.tokens, mixture.n_safety
+
+    most: dict[tuple, mixtures.Mixture] = {}
+    for whole in (replace(m, system=False, prompt="") for m in asked):
+        task = replace(whole, safety="", n_safety=0, form="direct")
+        safe = replace(whole, n=0, tokens=0)
+        for part in [p for p in (task, safe) if any(counts(p))] or [whole]:
+            alike = replace(part, n=0, tokens=0, n_safety=0), *(c > 0 for c in counts(part))
+            most[alike] = max(most.get(alike, part), part, key=counts)
+    return [*most.values()]
 
 
 def output_folder(values: dict) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,6 +172,11 @@ def test_judges_here_and_behind_servers(quick, folder):
     plain, _ = cost(asked)
     here, _ = cost(change(asked, judges={"rubric": folder("gemma")}))
     assert here["memory"] > plain["memory"] and here["hours"] > plain["hours"]
+    judge = 2 * 9_241_705_984
+    assert judge < here["disk"] - plain["disk"] < 1.1 * judge  # its weights, and its verdicts
+    twice = [change(asked, judges={"rubric": folder("gemma")})] * 2
+    rows, _ = estimate.table(twice, Path.cwd(), GPU)
+    assert rows[1]["disk"] < rows[0]["disk"] - judge  # fetched once
     served = change(asked, judges={"rubric": "x/y"}, judge_address="http://127.0.0.1:9/v1")
     row, notes = cost(served)
     assert row["hours"] == plain["hours"] and f"{3 * 4 * 32:,} requests" in notes[0]
@@ -214,6 +220,7 @@ def test_this_machine_is_measured(tmp_path):
 def test_a_gpu_that_is_not_here(tmp_path, folder):
     card = machine.here(tmp_path, "float32", 312.0, 2039.0, gpu_memory=80.0)
     assert (card.memory, card.gpu, card.name) == (80e9, True, "one GPU of 80 GB")
+    assert card.disk == math.inf  # nor is its disk
     assert card.dtype("auto") == "bfloat16" and card.dtype("float32") == "float32"
     assert machine.here(tmp_path, "float32", 1.0).dtype("auto") == models.pick_dtype("auto")
     with pytest.raises(UserError, match="--tflops"):

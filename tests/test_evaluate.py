@@ -13,6 +13,7 @@ from srlib import (
     judges,
     mixtures,
     params,
+    preflight,
     prompts,
     verdicts,
 )
@@ -212,3 +213,39 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
         with pytest.raises(UserError, match=words):
             evaluate.preflight(values | change)
     evaluate.preflight(values | {"dpo_rows": 0, "dpo_rate": 0.0})  # off: not looked at
+
+
+def test_mixtures_are_checked_apart_and_the_largest_of_each_sort():
+    mixture = mixtures.Mixture
+    asked = [mixture("long-openo1", n, "reflective", k, form)
+             for n in (4, 8) for k in (0, 1, 2) for form in ("direct", "long")]  # fmt: skip
+    asked += [mixture("long-openo1", 6, prompt="Stay safe."), mixture("code", 3, seed=1)]
+    asked += [mixture("code", 0, tokens=90, seed=1)]
+    assert preflight.apart(asked) == [
+        mixture("long-openo1", 8),
+        mixture("long-openo1", 0, "reflective", 2, "direct"),
+        mixture("long-openo1", 0, "reflective", 2, "long"),
+        mixture("code", 3, seed=1),
+        mixture("code", 0, tokens=90, seed=1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n": 0}, {"n": 10**6}, {"n": -1}, {"tokens": -1, "n": 8}, {"tokens": 10**9},
+        {"task": "cod"}, {"safety": "reflective", "n_safety": 10**4},
+        {"safety": "code", "n_safety": 1, "form": "long"}, {"dialect": "thunk"},
+        {"safety": "reflective", "n_safety": 1, "form": "lang"},
+        {"n": 0, "safety": "reflctive", "n_safety": 1},
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_mixture_is_wrong_with_its_parts(wrong):
+    told = {"task": "code", "n": 2} | wrong
+    fine = mixtures.Mixture("code", 4, "reflective", 2, form="long")
+    with pytest.raises(UserError) as whole:
+        mixtures.build(mixtures.Mixture(**told), [])
+    with pytest.raises(UserError) as parts:
+        for part in preflight.apart([fine, mixtures.Mixture(**told)]):
+            mixtures.build(part, [])
+    assert str(parts.value) == str(whole.value)
