@@ -87,7 +87,7 @@ def _arguments(lm: models.LM, p, folder: Path) -> dict:
         "warmup_steps": p.warmup,
         "beta": p.beta,
         "disable_dropout": True,  # else the arm and its reference differ before the first step
-        "gradient_checkpointing": not on_cpu,  # on a CPU it costs time and saves nothing needed
+        "activation_checkpointing": not on_cpu,  # on a CPU it costs time and saves nothing needed
         "bf16": False,  # no autocast: the weights are what they are
         "use_cpu": on_cpu,
         "seed": p.seed,

@@ -107,8 +107,9 @@ def preflight(values: dict, outputs: Path) -> None:
     lacks = [p.address for p in places if begun and not server.completes(p)]
     if lacks:
         raise UserError(
-            f"{lacks[0]} has no /completions, which {', '.join(begun)} need to begin a reply; take "
-            "these out of `protect`, or use a server that has it (vLLM, SGLang, llama.cpp)"
+            f"{lacks[0]} has no /completions, without which no reply can be begun: take "
+            f"{', '.join(begun)} out of `protect`, or use a server that has it (vLLM, SGLang, "
+            "llama.cpp)"
         )
 
 
