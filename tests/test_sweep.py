@@ -150,7 +150,8 @@ def test_a_clusters_profile_is_one_for_snakemake(write, cluster):
     done, _ = go(write(base="gpu", notebooks=["00_start_here"]), "--cluster", cluster, "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gpu=1" in done.stdout and "slurm_partition=gpu" in done.stdout
-    assert "runtime=32" in done.stdout  # 10 + 1.5 × 15 minutes
+    told = params.load(ROOT / "params/gpu/00_start_here.yaml").header.minutes
+    assert f"runtime={int(10 + 1.5 * told)}" in done.stdout
     done, _ = go(write(), "--cluster", "slum")
     assert done.returncode == 1 and "known: " in done.stderr and done.stderr.count("\n") == 1
 
