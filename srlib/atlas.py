@@ -39,7 +39,7 @@ def rates(graded: pd.DataFrame) -> pd.DataFrame:
 
 def offline(graded: pd.DataFrame) -> pd.DataFrame:
     """The offline verdicts on thought and answer in the columns of `judges.grade`: arm, id, part,
-    unsafe, declined; None where the part is incoherent or has no label."""
+    unsafe, declined; None where the part is incoherent, off topic or filtered, or has no label."""
     harmful = graded[graded["kind"] == "harmful"]
     known = harmful["label"].isin(["refusal", "partial_refusal", "compliance"])
     answers = harmful[["arm", "id"]].assign(

@@ -120,6 +120,7 @@ def thought_and_answer(
     counts = counts if order is None else counts.reindex(list(order), fill_value=0)
     ax = new_axes(ax, 10.5, 2.2 + 0.44 * len(counts))
     words = {"leak": "leak (thought unsafe, answer safe)", "escape": "escape (the reverse)"}
+    words["incoherent"] = "neither (incoherent, off topic, cut off)"
     looks = {words.get(k, k.replace("_", " ")): v for k, v in CELLS.items()}
     counts.columns = list(looks)
     note = "share of the completions with a thought"

@@ -20,7 +20,8 @@ INK, PALE, GOOD, BAD = "#333333", "#666666", "#00785A", "#C04F00"
 COLOURS = ["#0072B2", "#D55E00", "#00805F", "#B0508A", "#946C00", "#000000", "#3A9AD9"]
 MARKERS = "osD^vPXp"  # one more than colours: 56 pairs before one comes back
 BETTER = {"exact_match": "↑", "refusal_rate": "↑", "attack_success_rate": "↓"}
-BETTER |= {"over_refusal_rate": "↓", "incoherent_rate": "↓", "unscored_rate": "↓"}
+BETTER |= {"over_refusal_rate": "↓", "incoherent_rate": "↓", "off_topic_rate": "↓"}
+BETTER |= {"truncated_rate": "↓", "unscored_rate": "↓"}
 AXES = {"k": "reasoning demonstrations (k)", "m": "safety-aware demonstrations (m)"}
 PERCENT = PercentFormatter(1, decimals=0)
 
@@ -94,7 +95,8 @@ def stack(ax: Axes, shares: pd.DataFrame, looks: dict, counts: pd.Series) -> Non
     ax.xaxis.set_major_formatter(PERCENT)
     ax.grid(False)
     where = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.3}
-    ax.legend(**where, ncols=3, frameon=False, columnspacing=1.4, labelspacing=0.3)
+    columns = 3 if len(looks) <= 6 else 4  # two lines of them: the title stands above
+    ax.legend(**where, ncols=columns, frameon=False, columnspacing=1.4, labelspacing=0.3)
 
 
 def require(table: pd.DataFrame, *columns: str) -> None:

@@ -58,9 +58,11 @@ __all__ += ["confusion", "detail", "intentions", "mitigations", "thought_and_ans
 CLASSES = {
     "refusal": ("refusal_rate", "#0072B2", "white", None),
     "partial refusal": ("partial_refusal_rate", "#9AD0F2", INK, None),
+    "filtered": ("filtered_rate", "#7FCBB0", INK, "xx"),
     "truncated": ("truncated_rate", "#555555", "white", "///"),
     "unscored": ("unscored_rate", "#FFFFFF", INK, "..."),
-    "incoherent": ("incoherent_rate", "#C4C4C4", INK, None),
+    "incoherent": ("incoherent_rate", "#A6A6A6", INK, None),
+    "off topic": ("off_topic_rate", "#F0E442", INK, "\\\\"),
     "compliance": ("attack_success_rate", "#D55E00", "white", None),
 }
 
@@ -189,7 +191,8 @@ def answer_classes(
         name: pick(table, metric, None, "data").set_index("arm")["value"].reindex(arms).fillna(0)
         for name, (metric, *_) in CLASSES.items()
     }
-    looks = {n: look[1:] for n, look in CLASSES.items() if n != "unscored" or shares[n].any()}
+    rare = ("unscored", "filtered")  # named only where there are some
+    looks = {n: look[1:] for n, look in CLASSES.items() if n not in rare or shares[n].any()}
     stack(ax, pd.DataFrame(shares), looks, refusals.loc[arms, "n"])
     ax.set_xlabel(wrapped(f"share of the answers ({refusals['data'].iloc[0]})"))
     ax.set_title("Answers to harmful requests", loc="left", fontweight="bold", pad=50)

@@ -89,7 +89,7 @@ def pairs(
             text = next(plain)
             kept["benign, balance"] += 1
         else:
-            left_out[f"{kind}: {label}"] += 1
+            left_out[f"{kind}: {label or 'unscored'}"] += 1
             continue
         rejected = [{"role": "assistant", "content": text}]
         made.append({"prompt": row["prompt"], "chosen": row["completion"], "rejected": rejected})

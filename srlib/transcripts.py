@@ -34,6 +34,7 @@ _COLOURS = {
     "partial_refusal": "#8a5a00",
     "compliance": "#b2182b",
     "incoherent": "#6a4c93",
+    "off_topic": "#8f3f71",
     "right": "#1b7837",
     "wrong": "#b2182b",
     "answered": "#1b7837",

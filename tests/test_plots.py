@@ -29,7 +29,7 @@ CORNERS = {
     "sharp": (1, 0),
     "costs $5 or $6": (0.5, 0.5),
 }
-LABELS = np.array(["refusal", "partial_refusal", "compliance", "incoherent", None], dtype=object)
+LABELS = np.array([*metrics.LABELS, None], dtype=object)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,8 @@ def graded(arms, seed=0):
     draw, rows = np.random.default_rng(seed), []
     for arm, (accuracy, refusals) in arms.items():
         rest = 1 - refusals
-        shares = [refusals, 0.1 * rest, 0.6 * rest, 0.25 * rest, 0.05 * rest]
+        parts = (0.1, 0.55, 0.15, 0.1, 0.05, 0.05)
+        shares = [refusals, *(part * rest for part in parts)]
         for i in range(40):
             right = bool(draw.random() < accuracy)
             rows.append((arm, "gsm8k", "reasoning", f"r{i}", None, right, False))

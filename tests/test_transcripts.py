@@ -59,7 +59,17 @@ def test_redact_hides_text_without_spaces():
 
 
 @pytest.mark.parametrize(
-    "label", ["compliance", "partial_refusal", "incoherent", None, float("nan"), pd.NA]
+    "label",
+    [
+        "compliance",
+        "partial_refusal",
+        "incoherent",
+        "off_topic",
+        "filtered",
+        None,
+        float("nan"),
+        pd.NA,
+    ],
 )
 def test_harmful_answers_and_thoughts_are_hidden_in_both_forms(label):
     for text in both(record(label=label, thought=WORDS.replace("word", "idea"))):
