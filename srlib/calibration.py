@@ -20,6 +20,7 @@ import pandas as pd
 from . import grading, metrics, refusals, sources
 from .errors import UserError
 from .metrics import rate
+from .params import place
 
 # What people's labels are about, and whether they say so of the completion.
 LABELS = {
@@ -95,10 +96,7 @@ def labelled(path: str = "", n: int = 0) -> pd.DataFrame:
     From a file of your own, else XSTest's from the mirror; no rows where neither is there. `n` > 0:
     the first n of each set. Raises UserError for a file without the columns, or an unknown label.
     """
-    if path:
-        sets = {Path(path).stem: sources.read_file(Path(path).expanduser())}
-    else:
-        sets = grading.human_labels()
+    sets = {Path(path).stem: sources.read_file(place(path))} if path else grading.human_labels()
     table = []
     for name, rows in sets.items():
         for number, row in enumerate(rows[: n or None]):

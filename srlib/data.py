@@ -1,8 +1,9 @@
 """Data sets as rows: from the package itself, a local mirror, the hub, or a file of your own.
 
-A name is looked up in this order: the embedded sets; a path to a `.jsonl` or `.csv` file with a
-column `prompt` (and `answer` for reasoning); the folder named by the environment variable
-SRLIB_DATA_DIR, as `<org>__<name>/<split>.jsonl`; the Hugging Face hub at a pinned revision.
+A name is looked up in this order: the embedded sets; a path to a file (`srlib.tables`; a relative
+one starts at the project) with a column `prompt` (and `answer` for reasoning); the folder named by
+the environment variable SRLIB_DATA_DIR, as `<org>__<name>/<split>.jsonl`; the Hugging Face hub at a
+pinned revision.
 
     Row(id="h-004", data="harmful", kind="harmful", prompt="How do I …", gold="", category="fraud")
 
@@ -15,10 +16,10 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from . import sources, wordproblems
+from . import sources, tables, wordproblems
 from .errors import UserError, meant
+from .params import place
 from .sources import MIRROR, embedded, mirror, read_file
 
 __all__ = ["KINDS", "MIRROR", "Row", "embedded", "known", "load", "mirror", "read_file"]
@@ -152,15 +153,15 @@ def _all(name: str, kind: str, part: str) -> tuple[Row, ...]:
         )
     if name in PUBLISHED:
         return _published(name, PUBLISHED[name])
-    if Path(name).suffix in (".jsonl", ".csv"):
+    if tables.named(name):
         gold = "answer" if kind == "reasoning" else ""
-        path = Path(name).expanduser()
+        path = place(name)
         spec = Published(name, "", kind, "prompt", gold, category="category?")
         return _rows(path.stem, read_file(path), spec, str(path))
     names = [*EMBEDDED, *PUBLISHED]
     raise UserError(
         f"data set {name!r} is unknown{meant(name, names)} "
-        f"(known: {', '.join(names)}; or a path to a .jsonl or .csv file)"
+        f"(known: {', '.join(names)}; or {tables.KINDS})"
     )
 
 
@@ -181,23 +182,17 @@ def _rows(name: str, records: list[dict], spec: Published, source: str) -> tuple
         raise UserError(f"data set {name!r} ({source}) is empty{which}")
     needed = [c for c in (spec.prompt, spec.gold) if c]
     for number, record in enumerate(records):
-        missing = [c for c in needed if not isinstance(record.get(c), str) or not record[c].strip()]
+        missing = [c for c in needed if not tables.cell(record, c)]
         if missing:
             raise UserError(
                 f"data set {name!r} ({source}): row {number + 1} has no text in column "
                 f"{missing[0]!r}; its columns are {', '.join(map(str, record))}"
             )
-    group = spec.category.rstrip("?")
+    given = tables.ids(records, f"{name}-", f"data set {name!r} ({source})")
+    columns = {"prompt": spec.prompt, "gold": spec.gold, "category": spec.category.rstrip("?")}
     return tuple(
-        Row(
-            id=str(r.get("id") or f"{name}-{i:05d}"),
-            data=name,
-            kind=spec.kind,
-            prompt=r[spec.prompt].strip(),
-            gold=r[spec.gold].strip() if spec.gold else "",
-            category=str(r.get(group) or "") if group else "",
-        )
-        for i, r in enumerate(records)
+        Row(i, name, spec.kind, **{k: tables.cell(r, c) if c else "" for k, c in columns.items()})
+        for i, r in zip(given, records, strict=True)
     )
 
 

@@ -35,6 +35,7 @@ from . import (
     store,
     thoughts,
 )
+from .params import place
 from .preflight import output_folder, preflight, safety_tuning
 
 
@@ -211,7 +212,7 @@ class Study:
         wanted = {"aligned base": self._start} if self.values["align"] else {}
         wanted |= {arm.name: self.base_of(arm) for arm in arms.of(self.values)}
         for name, folder in self.values.get("more_arms", {}).items():
-            wanted[name] = finetune.Base(self.values["model"], (Path(folder).expanduser(),))
+            wanted[name] = finetune.Base(self.values["model"], (place(folder),))
         found = served.require(self.values, wanted, self.outputs, self.run.base)
         self.run.note(served={name: lm.said for name, lm in found.items()})
 
@@ -243,7 +244,7 @@ class Study:
 
     def elsewhere(self, name: str):
         """Every evaluation row put to an adapter made elsewhere for `model` (see `more_arms`)."""
-        folder = Path(self.values["more_arms"][name]).expanduser()
+        folder = place(self.values["more_arms"][name])
         source = finetune.Base(self.values["model"], (folder,))
         lm = self.load(source, name)
         return self.ask(lm, prompts.direct(), name).assign(**arms.BASE | {"family": "elsewhere"})

@@ -18,7 +18,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from . import models, store
+from . import models, params, store
 from .errors import UserError
 from .finetune import Base
 
@@ -96,7 +96,7 @@ def servable(base: Base, outputs: Path, profile: Path) -> Path | str:
 def _source(model: str, outputs: Path) -> str:
     if model == models.EMBEDDED:
         return str(Path(models.resolve(model, outputs)[0]).resolve())
-    folder = Path(model).expanduser()
+    folder = params.place(model)
     return str(folder.resolve()) if folder.is_dir() else model
 
 

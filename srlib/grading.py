@@ -6,11 +6,14 @@ grade(rows, records, path)   ->   [{"completion": "9f…", "grader": "offline/1c
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from . import answers, data, refusals, sources, store, thoughts
+from . import answers, conversations, data, refusals, store, tables, thoughts
 from .errors import UserError
+from .params import place
 
 
 def grade(rows: list[data.Row], records: list[dict], path: Path) -> list[dict]:
@@ -56,41 +59,82 @@ def grader_version() -> str:
 def from_file(path: str):
     """Completions made elsewhere, graded offline: a DataFrame with the columns of `evaluate`.
 
-    JSONL or CSV with the columns `prompt` and `completion`; others are taken where they are there:
-    `arm` (else the file's name), `id` (else the row's number), `thought` (else what the tags of the
-    completion say), `kind` (harmful or benign; else harmful), `finish` ("length": cut off). Raises
-    UserError for a file that is missing or empty, lacks a column, has an odd kind or an id twice.
+    A file (`srlib.tables`) with the columns `prompt` and `completion`, or conversations of one
+    exchange (`srlib.conversations`); others are taken where they are there: `arm` (else the file's
+    name), `id`, `thought` (else what the tags of the completion say), `kind` (harmful or benign;
+    else harmful), `finish` ("length" or "max_tokens": cut off). Rows without an id get one by their
+    prompt, the same in every arm, so that arms are compared on it. A completion that is missing
+    (null, NaN, an empty cell) is an empty one. Raises UserError for a file that is missing, empty,
+    or lacks a column, and for a row with no prompt, an odd kind, or an id that its arm has already.
     """
     import pandas as pd
 
-    file = Path(path).expanduser()
-    records = sources.read_file(file)
-    if not records or (lacking := {"prompt", "completion"} - set(records[0])):
-        what = f"has no column {min(lacking)!r}" if records else "is empty"
-        raise UserError(f"{file} {what}; it needs prompt and completion, and may have arm and id")
+    file = place(path)
+    rows = _said(file)
     table = []
-    for number, record in enumerate(records):
-        told = {k: "" if v is None else str(v) for k, v in record.items()}
-        parts = thoughts.split(told.get("completion", ""))
-        thought, answer = told.get("thought") or parts.thought, parts.answer
-        label = refusals.explain(told.get("prompt", ""), told.get("completion", ""))
-        row = {"arm": told.get("arm") or file.stem, "id": told.get("id") or str(number)}
-        row |= {
-            "data": file.stem,
-            "kind": told.get("kind") or "harmful",
-            "prompt": told.get("prompt", ""),
-        }
-        row |= {"thought": thought, "answer": answer, "label": label.label, "reason": label.reason}
-        table.append(row | {"correct": None, "truncated": told.get("finish") == "length"})
-    found = pd.DataFrame(table)
-    if odd := sorted(set(found["kind"]) - {"harmful", "benign"}):
-        raise UserError(f"{file}: kind {odd[0]!r} is not known; use harmful or benign")
-    if (twice := found[found.duplicated(["arm", "id"])]).size:
-        raise UserError(
-            f"{file}: arm {twice['arm'].iloc[0]!r} has id {twice['id'].iloc[0]!r} twice; give each "
-            "completion of an arm its own"
-        )
-    return found
+    for row, name in zip(rows, _shared_ids(rows, file), strict=True):
+        parts = thoughts.split(row["completion"])
+        thought, answer = row["thought"] or parts.thought, parts.answer
+        label = refusals.explain(row["prompt"], row["completion"])
+        told = {"arm": row["arm"], "id": name, "data": file.stem}
+        told |= {"kind": row["kind"], "prompt": row["prompt"], "thought": thought}
+        told |= {"answer": answer, "label": label.label, "reason": label.reason, "correct": None}
+        table.append(told | {"truncated": row["finish"] in ("length", "max_tokens")})
+    return pd.DataFrame(table)
+
+
+_SAID = ("prompt", "completion", "arm", "id", "thought", "kind", "finish")
+
+
+def _said(file: Path) -> list[dict[str, str]]:
+    """The rows of a file of completions, each with all of `_SAID` as text."""
+    rows = []
+    for number, record in enumerate(tables.read(file), start=1):
+        try:
+            whole = conversations.plain(record)
+            if "response" in whole:
+                whole = whole | {"completion": whole["response"]}
+            row = {column: tables.text(whole.get(column)) for column in _SAID}
+        except ValueError as error:
+            raise UserError(
+                f"{file}: row {number} is not usable ({error}); give columns prompt and completion"
+            ) from None
+        if lacking := [c for c in ("prompt", "completion") if c not in whole]:
+            raise UserError(
+                f"{file}: row {number} has no column {lacking[0]!r} (its columns are "
+                f"{', '.join(record)}); it needs prompt and completion, and may have arm and id"
+            )
+        row |= {"arm": row["arm"] or file.stem, "kind": row["kind"] or "harmful"}
+        if not row["prompt"]:
+            raise UserError(f"{file}: row {number} has no text in column 'prompt'")
+        if row["kind"] not in ("harmful", "benign"):
+            raise UserError(
+                f"{file}: row {number}: kind {row['kind']!r} is not known; use harmful or benign"
+            )
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{file} is empty; it needs prompt and completion, and may have arm and id")
+    return rows
+
+
+def _shared_ids(rows: list[dict[str, str]], file: Path) -> list[str]:
+    """An id a row: its own, else a number that all arms share for their first row with a prompt,
+    another for their second, and so on. UserError where an arm has an id twice."""
+    first: dict[tuple[str, str], int] = {}  # (arm, id) -> row
+    for number, row in enumerate(rows, start=1):
+        if row["id"] and (seen := first.setdefault((row["arm"], row["id"]), number)) != number:
+            raise UserError(
+                f"{file}: rows {seen} and {number} of arm {row['arm']!r} have id {row['id']!r} "
+                "twice; give each completion of an arm its own"
+            )
+    given, count = {name for _, name in first}, Counter()
+    numbers, names = (str(i) for i in itertools.count() if str(i) not in given), {}
+    for row in rows:
+        if not row["id"]:
+            count[row["arm"], row["prompt"]] += 1
+            turn = row["prompt"], count[row["arm"], row["prompt"]]
+            names[turn] = row["id"] = names.get(turn) or next(numbers)
+    return [row["id"] for row in rows]
 
 
 def human_labels() -> dict[str, list[dict]]:

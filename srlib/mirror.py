@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from . import data, judges, models, sources, store, trainsets
+from . import data, judges, models, params, sources, store, trainsets
 from .errors import UserError
 
 SETS = ("reasoning_data", "harmful_data", "benign_data", "long_set", "direct_data")
@@ -67,7 +67,7 @@ def _models(values: dict) -> list[str]:
     for name, told in values.get("judges", {}).items():
         model, address = judges.parsed(name, told, values["judge_address"])
         named += [] if address else [model]
-    return [m for m in named if m.count("/") == 1 and not Path(m).expanduser().is_dir()]
+    return [m for m in named if m.count("/") == 1 and not params.place(m).is_dir()]
 
 
 def write(asked: list[Wanted], folder: Path) -> tuple[dict[str, dict], dict[str, str]]:

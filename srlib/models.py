@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import sources, store
+from . import params, sources, store
 from .errors import UserError
 
 EMBEDDED = "embedded"
@@ -88,10 +88,10 @@ def resolve(model: str, outputs: Path) -> tuple[str, str]:
         source = embedded_file()
         mark = store.file_digest(source)
         return str(outputs / "models" / f"{source.stem}-{mark}"), mark
-    folder = Path(model).expanduser()
+    folder = params.place(model)
     if folder.is_dir():
         return str(folder), _folder_fingerprint(folder)
-    if model.count("/") != 1 or folder.is_absolute() or model.startswith("."):
+    if model.count("/") != 1 or model.startswith(("/", "~", ".")):
         raise UserError(
             f"model {model!r} is neither `embedded`, nor a folder, nor a hub id such as "
             "`Qwen/Qwen2.5-1.5B-Instruct`"

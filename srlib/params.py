@@ -84,6 +84,13 @@ def root() -> Path:
     raise UserError("no project here: go to a folder that holds pyproject.toml and notebooks/")
 
 
+def place(named: str | Path) -> Path:
+    """A path that a parameter names, `~` written out; a relative one starts at the project,
+    wherever the kernel runs."""
+    path = Path(named).expanduser()
+    return path if path.is_absolute() else root() / path
+
+
 def signature(notebook: str | Path) -> dict[str, Parameter]:
     """The parameters of a notebook (a name in notebooks/, or an .ipynb path), in the cell's order.
 

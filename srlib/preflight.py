@@ -28,7 +28,7 @@ from . import (
     store,
     trainsets,
 )
-from .params import root
+from .params import place
 
 
 def preflight(values: dict) -> dict[str, list[data.Row]]:
@@ -80,7 +80,7 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     if values.get("unaligned_model"):
         models.resolve(values["unaligned_model"], outputs)
     for folder in values.get("more_arms", {}).values():
-        models.fingerprint(values["model"], outputs, (Path(folder).expanduser(),))
+        models.fingerprint(values["model"], outputs, (place(folder),))
     return rows
 
 
@@ -103,7 +103,7 @@ def apart(asked: Iterable[mixtures.Mixture]) -> list[mixtures.Mixture]:
 
 def output_folder(values: dict) -> Path:
     """The `outputs` parameter as a path; a relative one is meant from the project's root."""
-    return root() / Path(values["outputs"]).expanduser()
+    return place(values["outputs"])
 
 
 def safety_tuning(values: dict) -> mixtures.Safety:

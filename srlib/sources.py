@@ -1,4 +1,6 @@
-"""Where records come from: the package's own files, a local mirror, the hub, a file of your own.
+"""Where records come from: the package's own files, a local mirror, the hub.
+
+A file of your own is read by `srlib.tables`.
 
 A published set is looked for in the folder that the environment variable SRLIB_DATA_DIR names, as
 `<org>__<name>/<split>.jsonl`, and then on the Hugging Face hub, at a pinned revision or, where none
@@ -9,8 +11,6 @@ is pinned, at the newest one, which is noted in `revisions` and so in a run's ru
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from functools import cache
@@ -20,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from .errors import UserError
+from .tables import read as read_file
 
 MIRROR = "SRLIB_DATA_DIR"
 MANIFEST, MODELS = "manifest.json", "models"  # in the mirror, see srlib.mirror
@@ -113,27 +114,3 @@ def _hub(hub, split, config, revision, file, instead) -> list[dict]:
             f"data set {hub!r} is not mirrored and the hub cannot be reached "
             f"({type(error).__name__}); put it as {place}{instead}"
         ) from error
-
-
-def read_file(path: Path) -> list[dict]:
-    """The records of a JSONL or CSV file. UserError where it is missing or unreadable."""
-    if not path.is_file():
-        raise UserError(f"data file {path} does not exist; check the path")
-    try:
-        text = path.read_text("utf-8-sig")
-        if path.suffix == ".csv":
-            return list(csv.DictReader(io.StringIO(text)))
-        lines = enumerate(text.split("\n"), start=1)  # no splitlines: texts hold U+2028
-        return [_record(line, number) for number, line in lines if line.strip()]
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"data file {path} cannot be read: {error}") from error
-
-
-def _record(line: str, number: int) -> dict:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"line {number} is not JSON ({error})") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"line {number} is not a JSON object with named columns")
-    return record

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from . import thoughts
+from . import conversations, tables, thoughts
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,13 @@ def _safechain(record: dict) -> dict:
 
 
 def own_row(record: dict) -> dict:
-    text, known = record["response"], {"prompt": record["prompt"]}
-    known |= {k: record[k] for k in ("thought", "system", "category") if record.get(k)}
+    try:
+        record = conversations.plain(record)
+    except conversations.NotOneExchangeError as error:
+        raise UnusableError(str(error)) from None
+    text, known = tables.text(record["response"]), {"prompt": tables.text(record["prompt"])}
+    more = {k: tables.cell(record, k) for k in ("thought", "system", "category")}
+    known |= {k: value for k, value in more.items() if value}
     if known.get("thought") or thoughts.split(text).status == "no_tags":
         return known | {"answer": text}
     return known | _split(text)

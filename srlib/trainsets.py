@@ -7,11 +7,13 @@ Short sets have no thought: Alpaca (Taori et al. 2023), MetaMathQA (Yu et al. 20
 solutions (Cobbe et al. 2021), CodeAlpaca (Chaudhary 2023). Long-CoT sets have one: OpenO1-SFT
 (O1-OPEN), Sky-T1 (NovaSky). Safety sets: Safety-Tuned LLaMAs (Bianchi et al. 2023), direct;
 STAR-1 (Wang et al. 2025) and SafeChain (Jiang et al. 2025), reflective. The package's own sets of
-each sort are written for it. A path to a .jsonl or .csv file with the columns prompt and response
-(and thought, system, category where it has them) is a set, too; a thought may stand in its tags.
+each sort are written for it. A path to a file (`srlib.tables`) with the columns prompt and response
+(and thought, system, category where it has them) is a set, too, and so is one of conversations or
+in Alpaca's columns (`srlib.conversations`); a thought may stand in its tags.
 
-A row that cannot be used (no closing tags, an empty answer) is skipped and counted, never mended;
-a file in which a needed column is missing is an error.
+A row that cannot be used (no closing tags, an empty answer, several exchanges) is skipped and
+counted, never mended; a file in which a needed column is missing, or an id is there twice, is an
+error.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from . import sources, wordproblems
+from . import conversations, sources, tables, wordproblems
 from .errors import UserError, meant
+from .params import place
 from .sources import embedded
 from .trainset_specs import OWN, SETS, UnusableError, own_row
 
@@ -133,18 +135,20 @@ def _candidates(name: str, n: int, seed: int) -> Iterator[Example | str]:
             instead=f", or use an embedded set ({own})",
         )  # fmt: skip
         yield from _parsed(name, source, found, spec.columns, spec.parse, drawn)
-    elif Path(name).suffix in (".jsonl", ".csv"):
-        path = Path(name).expanduser()
-        found = sources.read_file(path)
-        yield from _parsed(path.stem, name, found, ("prompt", "response"), own_row, drawn)
+    elif tables.named(name):
+        path = place(name)
+        found, stem = tables.read(path), path.stem
+        given = tables.ids(found, f"{stem}-", f"training set {stem!r} ({path})")
+        columns = conversations.columns(found)
+        yield from _parsed(stem, str(path), found, columns, own_row, drawn, given)
     else:
         raise UserError(
             f"training set {name!r} is unknown{meant(name, known())} "
-            f"(known: {', '.join(known())}; or a path to a .jsonl or .csv file)"
+            f"(known: {', '.join(known())}; or {tables.KINDS})"
         )
 
 
-def _parsed(name, source, records, columns, parse, drawn) -> Iterator[Example | str]:
+def _parsed(name, source, records, columns, parse, drawn, ids=None) -> Iterator[Example | str]:
     """The records in a drawn order, each parsed when its turn comes: a set may be far larger than
     what is asked of it."""
     if not records:
@@ -157,16 +161,21 @@ def _parsed(name, source, records, columns, parse, drawn) -> Iterator[Example | 
     for i in drawn.sample(range(len(records)), len(records)):
         record = records[i]
         try:
-            if any(record.get(c) in (None, "") for c in columns):
+            if any(_empty(record.get(c)) for c in columns):
                 raise UnusableError("an empty column")
             told = {k: v.strip() for k, v in parse(record).items()}
             if not (told["prompt"] and told["answer"]):
                 raise UnusableError("an empty column")
-            yield Example(id=str(record.get("id") or f"{name}-{i:05d}"), data=name, **told)
+            named = ids[i] if ids else str(record.get("id") or f"{name}-{i:05d}")
+            yield Example(id=named, data=name, **told)
         except UnusableError as reason:
             yield str(reason)
-        except (AttributeError, KeyError, TypeError, IndexError):  # another shape than the set's
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError):  # another shape
             yield "not in the set's form"
+
+
+def _empty(value) -> bool:
+    return value in (None, "", []) or value != value  # NaN
 
 
 def _embedded(name: str) -> list[Example]:

@@ -178,8 +178,8 @@ def test_own_csv_file_with_a_line_break_in_a_cell(tmp_path):
         ("x.jsonl", '{"prompt": "  "}\n', "harmful", r"row 1 has no text in column 'prompt'"),
         ("x.csv", "question\na\n", "harmful", r"'prompt'; its columns are question"),
         ("x.jsonl", '{"prompt": "a"}\n{"prompt": \n', "harmful", r"cannot be read: line 2 is not"),
-        ("x.jsonl", '["a"]\n', "harmful", r"line 1 is not a JSON object"),
-        ("x.jsonl", b'{"prompt": "\xff"}\n', "harmful", r"cannot be read: 'utf-8'"),
+        ("x.jsonl", '["a"]\n', "harmful", r"row 1 is not a JSON object"),
+        ("x.jsonl", b'{"prompt": "\xff"}\n', "harmful", r"read: line 1 is not UTF-8 \(byte 0xff"),
         ("x.jsonl", None, "harmful", r"does not exist; check the path"),
     ],
 )

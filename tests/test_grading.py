@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from srlib import evaluate, grading, params
@@ -14,6 +15,9 @@ ROWS = [
 ]
 
 
+TALK = [{"role": "user", "content": ASK}, {"role": "assistant", "content": "No."}] * 2
+
+
 def jsonl(tmp_path, rows):
     file = tmp_path / "said.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
@@ -22,7 +26,7 @@ def jsonl(tmp_path, rows):
 
 def test_a_file_of_prompts_and_completions(tmp_path):
     table = grading.from_file(jsonl(tmp_path, ROWS))
-    assert table["arm"].tolist() == ["said", "mine"] and table["id"].tolist() == ["0", "1"]
+    assert table["arm"].tolist() == ["said", "mine"] and table["id"].tolist() == ["0", "0"]
     assert table["label"].tolist() == ["refusal", "compliance"]
     assert table["thought"].tolist() == ["They want a bicycle.", ""]
     assert table["answer"].tolist()[0] == "I can't help with that."
@@ -39,13 +43,53 @@ def test_a_table_of_commas(tmp_path):
     assert grading.from_file(str(file))["arm"].tolist() == ["said"]
 
 
+def test_arms_without_ids_share_them_by_prompt(tmp_path):
+    asked = {"fresh": "abab", "tuned": "bca"}
+    rows = [
+        {"arm": arm, "prompt": f"Explain {p}.", "completion": f"{arm} {p} {i}"}
+        for arm, prompts in asked.items()
+        for i, p in enumerate(prompts)
+    ]
+    table = grading.from_file(jsonl(tmp_path, rows))
+    ids = {arm: dict(zip(t["answer"], t["id"], strict=True)) for arm, t in table.groupby("arm")}
+    assert ids["fresh"]["fresh a 0"] == ids["tuned"]["tuned a 2"] != ids["fresh"]["fresh a 2"]
+    assert ids["fresh"]["fresh b 1"] == ids["tuned"]["tuned b 0"] != ids["tuned"]["tuned c 1"]
+    assert not table.duplicated(["arm", "id"]).any()
+    mixed = grading.from_file(jsonl(tmp_path, [{**rows[0], "id": 0}, rows[1], rows[5]]))
+    assert mixed["id"].tolist()[0] == "0" not in mixed["id"].tolist()[1:]
+
+
+def test_what_is_missing_is_an_empty_completion(tmp_path):
+    rows = [{"prompt": ASK, "completion": c, "finish": "stop"} for c in (None, float("nan"), " ")]
+    table = grading.from_file(jsonl(tmp_path, rows))
+    assert set(table["answer"]) == {""} and set(table["label"]) == {"incoherent"}
+    said = [{"prompt": ASK, "completion": c, "thought": None} for c in ("I won't.", "nan")]
+    file = tmp_path / "pandas.csv"
+    pd.DataFrame(said).to_csv(file)  # with its row numbers
+    assert grading.from_file(str(file))["label"].tolist() == ["refusal", "incoherent"]
+    assert grading.from_file(str(file))["thought"].tolist() == ["", ""]
+
+
+def test_conversations_are_read_as_completions(tmp_path):
+    shared = [{"from": "human", "value": ASK}, {"from": "gpt", "value": "I can't help with that."}]
+    parts = [{"role": "user", "content": [{"type": "text", "text": ASK}]}, TALK[1]]
+    rows = [{"arm": "a", "conversations": shared}, {"arm": "b", "messages": parts}]
+    table = grading.from_file(jsonl(tmp_path, rows))
+    assert table["label"].tolist() == ["refusal", "refusal"] and set(table["prompt"]) == {ASK}
+    assert table["arm"].tolist() == ["a", "b"] and set(table["id"]) == {"0"}
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
         ([], "is empty"),
-        ([{"prompt": ASK}], "no column 'completion'"),
-        ([ROWS[0] | {"kind": "odd"}], "kind 'odd' is not known"),
-        ([ROWS[0] | {"id": "1"}, ROWS[0] | {"id": "1"}], "'1' twice"),
+        ([{"prompt": ASK}], "row 1 has no column 'completion'"),
+        ([ROWS[0], {"prompt": ASK, "completoin": "No."}], "row 2 has no column 'completion'"),
+        ([ROWS[0], {"prompt": None, "completion": "No."}], "row 2 has no text in column 'prompt'"),
+        ([ROWS[0] | {"completion": ["No."]}], r"row 1 is not usable \(\['No\.'\] is neither text"),
+        ([ROWS[0] | {"kind": "odd"}], "row 1: kind 'odd' is not known"),
+        ([ROWS[0] | {"id": 1.0}, ROWS[1], ROWS[0] | {"id": "1"}], "rows 1 and 3 .* '1' twice"),
+        ([{"messages": TALK}], r"row 1 is not usable \(not one question and one answer"),
     ],
 )
 def test_bad_files_are_one_line(tmp_path, rows, words):

@@ -50,6 +50,53 @@ def test_own_jsonl_file(tmp_path):
     fails("'mine' .* has no column 'response'; its columns are prompt, answer", str(path), 1)
 
 
+def test_numbers_in_an_own_file_are_text(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    rows = [{"id": i, "prompt": f"q{i}", "response": 7.0, "category": i % 2} for i in range(4)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    loaded = trainsets.load(str(path), 4)
+    assert {(e.id, e.answer, e.category) for e in loaded.examples} == {
+        ("0", "7", "0"), ("1", "7", "1"), ("2", "7", "0"), ("3", "7", "1"),
+    }  # fmt: skip
+    assert not loaded.skipped
+    path.write_text("\n".join(map(json.dumps, rows[:2] + rows[1:])))
+    fails("'mine' .*: rows 2 and 3 both have the id '1'", str(path), 1)
+
+
+ASKED, SAID = {"role": "user", "content": "3+4?"}, {"role": "assistant", "content": "7"}
+FORMS = [
+    {"conversations": [{"from": "human", "value": "3+4?"}, {"from": "gpt", "value": "7"}]},
+    {"messages": [ASKED, SAID]},
+    {"messages": [ASKED | {"content": [{"type": "text", "text": "3+4?"}]}, SAID]},
+    {"prompt": [ASKED], "completion": [SAID]},
+    {"prompt": "3+4?", "completion": "7"},
+    {"instruction": "3+4?", "input": "", "output": 7},
+]
+
+
+@pytest.mark.parametrize("record", FORMS, ids=lambda record: "-".join(record))
+def test_forms_in_which_others_keep_such_rows(tmp_path, record):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([record]))
+    (found,) = trainsets.load(str(path), 1).examples
+    assert (found.prompt, found.answer, found.thought, found.system) == ("3+4?", "7", "", "")
+
+
+def test_conversations_with_a_system_prompt_a_thought_or_several_exchanges(tmp_path):
+    path, system = tmp_path / "mine.jsonl", {"role": "system", "content": "Be brief."}
+    thoughtful = SAID | {"content": "<think>three, four</think>7"}
+    rows = [[system, ASKED, thoughtful], [ASKED, SAID | {"reasoning_content": "three, four"}]]
+    unusable = [[ASKED, SAID, ASKED, SAID], [ASKED], [SAID, ASKED], [], ["odd"]]
+    pictured = [ASKED | {"content": [{"type": "image_url"}]}, SAID]
+    talks = [{"messages": turns} for turns in [*rows, *unusable, pictured]]
+    path.write_text("\n".join(map(json.dumps, talks)))
+    found = sorted(trainsets.load(str(path), 2).examples, key=lambda e: e.id)
+    assert [(e.system, e.thought) for e in found] == [("Be brief.", "three, four"),
+                                                      ("", "three, four")]  # fmt: skip
+    fails("2 usable rows .*1 not text alone", str(path), 3)
+    fails("2 usable rows .*4 not one question and one answer", str(path), 3)
+
+
 def test_own_csv_file(tmp_path):
     path = tmp_path / "mine.csv"
     rows = [["prompt", "response", "thought"], ['Say "x",\ny', "r", ""], ["two", "r", "t"]]
