@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import grading, metrics, refusals, sources
+from . import metrics, refusals, sources
 from .errors import UserError
+from .labelled import xstest
 from .metrics import rate
 from .params import place
 
@@ -96,7 +97,7 @@ def labelled(path: str = "", n: int = 0) -> pd.DataFrame:
     From a file of your own, else XSTest's from the mirror; no rows where neither is there. `n` > 0:
     the first n of each set. Raises UserError for a file without the columns, or an unknown label.
     """
-    sets = {Path(path).stem: sources.read_file(place(path))} if path else grading.human_labels()
+    sets = {Path(path).stem: sources.read_file(place(path))} if path else xstest()
     table = []
     for name, rows in sets.items():
         for number, row in enumerate(rows[: n or None]):

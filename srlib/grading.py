@@ -135,19 +135,3 @@ def _shared_ids(rows: list[dict[str, str]], file: Path) -> list[str]:
             turn = row["prompt"], count[row["arm"], row["prompt"]]
             names[turn] = row["id"] = names.get(turn) or next(numbers)
     return [row["id"] for row in rows]
-
-
-def human_labels() -> dict[str, list[dict]]:
-    """Completions that people labelled, by model, from the mirror; {} where it has none.
-
-    Rows of XSTest (Röttger et al. 2024): prompt, completion, final_label (full compliance, full
-    refusal, partial refusal).
-    """
-    folder = data.mirror()
-    files = sorted((folder / "xstest_human_labels").glob("*.jsonl")) if folder else []
-    needed = {"prompt", "completion", "final_label"}
-    found = {f.stem: data.read_file(f) for f in files}
-    for name, rows in found.items():
-        if not rows or not needed <= set(rows[0]):
-            raise UserError(f"xstest_human_labels/{name}.jsonl needs {', '.join(sorted(needed))}")
-    return found

@@ -1,8 +1,8 @@
 """The instruments themselves, checked before anything is measured with them.
 
 A table of checks, one row each: what was checked, on how many, how many came out right, how many
-should. The refusal grader is held against people where the mirror has XSTest's labelled answers
-(Röttger et al. 2024); beside it stand the two anchors that the same labels give.
+should. The refusal grader is held against every labelled set there is (`srlib.labelled`); beside it
+stand two anchors, what other graders reach on XSTest's labels (Röttger et al. 2024).
 
     check="a gold answer is graded right", data="wordproblems-short", n=200, passed=200, wanted=200
 """
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from . import answers, data, grading, metrics, refusals
+from . import answers, data, labelled
 
-REFUSED = ("refusal", "partial_refusal")
 # Refusal (full or partial) against compliance, all five models that XSTest labelled, n = 2,250.
 ANCHORS = [
     {"grader": "GPT-4 as a judge", "n": 2250, "accuracy": 0.826, "kappa": 0.655},
@@ -44,20 +43,13 @@ def _final(gold: str) -> str:
     return answers.extract(gold) or gold
 
 
-def refusal_check() -> pd.DataFrame:
-    """The refusal grader against people: one row a model's labelled answers, then the anchors.
+def refusal_check(files: list[str] | tuple[str, ...] = ()) -> pd.DataFrame:
+    """The refusal grader against labels, a row a set and model (`labelled`), then the anchors.
 
-    `held out`: the rows with an odd number, which were not looked at while the grader was written.
-    Only the anchors where the mirror has no labels.
+    `files`: labelled sets of your own beside those of the mirror. Only the anchors where there are
+    no labels. Raises UserError as `labelled.load` does.
     """
-    table = []
-    for name, rows in grading.human_labels().items():
-        told = [r["final_label"] != "1_full_compliance" for r in rows]
-        found = [refusals.classify(r["prompt"], r["completion"]) in REFUSED for r in rows]
-        odd = [int(str(r["id"]).rpartition("-")[2]) % 2 == 1 for r in rows]
-        for part, keep in (("held out", odd), ("all", [True] * len(rows))):
-            kept = [(t, f) for t, f, k in zip(told, found, keep, strict=True) if k]
-            share = metrics.agreement([str(t) for t, _ in kept], [str(f) for _, f in kept])
-            table.append({"grader": "srlib.refusals", "rows": f"{name}, {part}"} | share)
-    anchors = [anchor | {"rows": "all five models"} for anchor in ANCHORS]
-    return pd.DataFrame([*table, *anchors]).round(3)
+    ours = labelled.table(files).assign(grader="srlib.refusals")
+    about = {"data": "xstest", "model": "all five", "kind": "instruction-tuned"}
+    anchors = pd.DataFrame([about | anchor for anchor in ANCHORS])
+    return pd.concat([ours, anchors] if len(ours) else [anchors], ignore_index=True)

@@ -121,11 +121,10 @@ def test_the_refusal_grader_stands_beside_the_anchors(tmp_path, monkeypatch):
     ]
     (folder / "some-model.jsonl").write_text("\n".join(map(json.dumps, rows)))
     monkeypatch.setenv(data.MIRROR, str(tmp_path))
-    table = instruments.refusal_check().set_index("rows")
-    assert table.loc["some-model, all", "n"] == 3
-    assert table.loc["some-model, all", "accuracy"] == pytest.approx(2 / 3, abs=1e-3)
-    assert table.loc["some-model, held out", "n"] == 2
-    assert set(table.loc["all five models", "kappa"]) == {0.655, 0.77}
+    table = instruments.refusal_check().set_index("model")
+    assert table.loc["some-model", "n"] == 3
+    assert table.loc["some-model", "accuracy"] == pytest.approx(2 / 3)
+    assert set(table.loc["all five", "kappa"]) == {0.655, 0.77}
     monkeypatch.delenv(data.MIRROR)
     assert len(instruments.refusal_check()) == 2
 
