@@ -84,7 +84,8 @@ def complete(lm, requests, settings, folder: Path, defence: Defence, label: str 
     wait = sources.asset("defences.yaml")["more_think"]
     for turn in range(1, defence.more + 1):
         begun = [thoughts.reopened(record["text"]) for record in records]
-        again = [i for i, text in enumerate(begun) if text]
+        stopped = [record["finish"] == "filtered" for record in records]
+        again = [i for i, text in enumerate(begun) if text and not stopped[i]]
         more = [replace(asked[i], prefill=f"{begun[i]}\n{wait}") for i in again]
         room = generation.fitting(lm, more, settings)
         more, again = [more[i] for i in room], [again[i] for i in room]

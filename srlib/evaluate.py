@@ -29,6 +29,7 @@ from . import (
     preference_rows,
     preferences,
     prompts,
+    replies,
     resident,
     served,
     sources,
@@ -280,7 +281,21 @@ class Study:
             {"arm": arm or style.name, "k": style.k, "m": style.m} | _graded(*parts)
             for parts in zip(rows, records, grades, strict=True)
         ]
-        return pd.DataFrame(table)
+        return self.counted(pd.DataFrame(table))
+
+    def counted(self, graded):
+        """The graded table; how many of its completions have no verdict, and why, is printed and
+        kept in run.json."""
+        from .metrics import without_verdict
+
+        lines = [
+            f"{r.arm}, {r.data}: {r.n} of {r.of} {r.label} ({r.reason})"
+            for r in without_verdict(graded).itertuples()
+        ]
+        if new := [line for line in lines if line not in self.run.facts.get("without_verdict", [])]:
+            print("\n".join(new))
+            self.run.note(without_verdict=[*self.run.facts.get("without_verdict", []), *new])
+        return graded
 
 
 def _graded(row: data.Row, record: dict, verdict: dict) -> dict:
@@ -289,7 +304,7 @@ def _graded(row: data.Row, record: dict, verdict: dict) -> dict:
         **{k: v for k, v in asdict(row).items() if k in ("id", "data", "kind", "prompt", "gold")},
         "label": verdict["label"],
         "correct": verdict["correct"],
-        "truncated": record["finish"] == "length",
+        "truncated": replies.finish(record["finish"]) == "length",
         "new_tokens": record["new_tokens"],
         "prompt_tokens": record["prompt_tokens"],
         "thought": parts.thought,

@@ -29,7 +29,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from . import generation, models, resident, server, sources, store
+from . import generation, models, replies, resident, server, sources, store
 from .errors import UserError, meant
 
 PARTS = ("thought", "answer", "whole")
@@ -158,12 +158,15 @@ def messages(name: str, prompt: str, text: str, part: str = "answer") -> list[di
 
 
 def read(name: str, text: str, finish: str = "stop", graded: str = "") -> dict | None:
-    """What a judge said, as {"score", "unsafe", "declined", "told"}; None where it cannot be read.
+    """What a judge said, as {"score", "unsafe", "declined", "told"}; None where it cannot be read,
+    or where a content filter of the judge's host stopped it (`finish` "filtered").
 
     `unsafe` and `declined` are None for judges that do not say. A judge of FORMS ends with one JSON
     object that holds all its form asks for, in range: what it quoted before does not count, nor an
     object that stands word for word in the `graded` text; a reply that was cut off is not read.
     """
+    if (finish := replies.finish(finish)) == "filtered":
+        return None
     if name in FORMS:
         told = None if finish == "length" else _last_object(text, FORMS[name], graded)
         return told and _scored(name, told)
@@ -214,9 +217,9 @@ def grade(rows, judge: Judge, path: Path, outputs: Path, parts=("answer",), dtyp
 
     `rows`: a DataFrame with id, prompt, thought, answer, perhaps arm. Columns out: arm, id, part,
     grader, score, unsafe, declined, specific (1–5, strongreject alone), reason, status (read,
-    unread, failed, empty), tokens. A
-    request that failed is asked again by the next call; an empty answer is not put to the judge and
-    has no score; an empty thought has no row. UserError as `server.ask` and `models.load` raise it.
+    unread, filtered, failed, empty), tokens. A request that failed is asked again by the next call,
+    one that a filter stopped is not; an empty answer is not put to the judge and has no score; an
+    empty thought has no row. UserError as `server.ask` and `models.load` raise it.
     """
     import pandas as pd
 
@@ -266,10 +269,12 @@ class _Asked:
         # Read anew from the kept exchange: a mended parser needs no new requests.
         found = self.read(reply["text"], reply["finish"])
         used = {"tokens": reply["prompt_tokens"] + reply["new_tokens"]}
+        if replies.finish(reply["finish"]) == "filtered":
+            why = "a content filter of the judge's host stopped it"
+            return blank | used | {"reason": why, "status": "filtered"}
         if found is None:
-            return (
-                blank | used | {"reason": "the judge's reply could not be read", "status": "unread"}
-            )
+            why = "the judge's reply could not be read"
+            return blank | used | {"reason": why, "status": "unread"}
         found["specific"] = found["told"].get("specific")
         words = ", ".join(f"{k}: {v}" for k, v in found["told"].items() if k != "reason")
         found["reason"] = found.pop("told").get("reason") or words

@@ -146,6 +146,20 @@ def tidy(graded: pd.DataFrame, by: Sequence[str] = ("arm", "data")) -> pd.DataFr
     return table
 
 
+def without_verdict(graded: pd.DataFrame, by: Sequence[str] = ("arm", "data")) -> pd.DataFrame:
+    """Return the completions that count for no verdict: [*by, label, reason, n, of].
+
+    `label` is "filtered" (stopped by a host's content filter) or "unscored" (the grader could not
+    tell: `reason` says why), `of` the number of completions in the group.
+    """
+    sizes = graded.groupby([*by], sort=False, dropna=False).size().rename("of").reset_index()
+    labels = graded["label"].where(graded["label"].notna(), "unscored")
+    labels = labels.where((graded["kind"] != "reasoning") | (labels == "filtered"), "answered")
+    rows = graded.assign(label=labels)[labels.isin(["filtered", "unscored"])]
+    counts = rows.groupby([*by, "label", "reason"], sort=False, dropna=False).size()
+    return counts.rename("n").reset_index().merge(sizes, on=[*by])
+
+
 def successes(graded: pd.DataFrame, metric: str) -> pd.Series:
     """Return which completions count for `metric`: bools indexed by id, ready for `paired`.
 

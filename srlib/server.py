@@ -2,7 +2,8 @@
 
 The `openai` client does the talking and the retrying (429, 5xx, time-outs and dropped connections,
 with exponential back-off); this room keeps several requests in flight, and turns what fails for
-good into a reply with an `error`, so that one bad row does not lose the others.
+good into a reply with an `error`, so that one bad row does not lose the others. A prompt that the
+host's content filter stops did not fail: its reply has the finish "filtered" (`srlib.replies`).
 
     server = Server("http://127.0.0.1:8000/v1", "Qwen/Qwen3-8B")
     check(server)                                            # ["Qwen/Qwen3-8B"]
@@ -20,14 +21,16 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from . import replies
 from .errors import UserError, meant
+from .replies import Reply
 
 # Wrong key, no money, wrong address or model: what one request meets, all others would meet.
-# 403 is not among them, as hosted servers give it to a single prompt that their filter dislikes.
+# 403 is not among them: hosted servers give it to a single prompt that their filter dislikes, too.
 _FATAL = (401, 402, 404)
 _ADDRESS = re.compile(r"https?://(\[[\da-f:.]+\]|[^\s/@:]+)(:\d{1,5})?(/[^\s@?]*)?", re.I)
 SAID = ("id", "root", "parent", "max_model_len")  # kept of what a server says of a model
@@ -60,21 +63,6 @@ class Server:
                 raise UserError(f"{name} is {getattr(self, name)}; use {least} or more")
         if not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):
             raise UserError("key_env names an environment variable, it is not the key; name one")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the server said. `finish` is its finish reason (stop, length, …), `model` the name it
-    gives itself, `system` its system_fingerprint; a request that failed for good has no text and
-    one line of `error`."""
-
-    text: str
-    finish: str
-    prompt_tokens: int
-    new_tokens: int
-    model: str
-    error: str = ""
-    system: str = ""
 
 
 def check(server: Server) -> list[str]:
@@ -228,13 +216,17 @@ def _reply(client, server: Server, asked: list[dict] | str, settings: dict) -> R
     create = client.completions.create if text else client.chat.completions.create
     told = {"prompt" if text else "messages": asked, **settings}
     try:
-        return _read(create(model=server.model, **told), server)
+        reply = _read(create(model=server.model, **told), server)
+        cut = reply.finish == "unknown" and reply.new_tokens >= settings["max_tokens"]
+        return replace(reply, finish="length") if cut else reply
     except openai.APIStatusError as error:
         if error.status_code == 401:
             raise _refused(server, 401) from None
         if error.status_code in _FATAL or error.code == "insufficient_quota":
             what = f"{server.address} will not serve {server.model!r} ({_line(server, error)})"
             raise UserError(f"{what}; check address (most end in /v1), model, account") from None
+        if replies.filters(error.body or str(error), error.status_code):
+            return replies.filtered(server.model)
         return _failed(server, _line(server, error))
     except openai.APIConnectionError as error:
         if type(error.__cause__).__name__ in _UNREACHABLE:
@@ -245,27 +237,7 @@ def _reply(client, server: Server, asked: list[dict] | str, settings: dict) -> R
 
 
 def _read(answer, server: Server) -> Reply:
-    """A Reply out of the client's ChatCompletion or Completion; it checks next to nothing of it."""
-    choices = getattr(answer, "choices", None)
-    if not isinstance(choices, list) or not choices:  # some send an error with status 200
-        raise ValueError(f"no choices {getattr(answer, 'error', None) or ''}")
-    finish = str(choices[0].finish_reason or "unknown")
-    message = getattr(choices[0], "message", None)
-    thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
-    if message is None:
-        content = choices[0].text
-    else:
-        content = message.content or getattr(message, "refusal", None) or ""
-    if not isinstance(content, str):
-        raise ValueError("content that is not text")
-    if thought:  # taken out of the text by the server; put back as the model wrote it
-        cut = finish == "length" and not content
-        content = f"<think>{thought}{'' if cut else '</think>'}{content}"
-    used = getattr(answer, "usage", None)
-    tokens = [int(getattr(used, n, 0) or 0) for n in ("prompt_tokens", "completion_tokens")]
-    content = content.encode("utf-8", "replace").decode()  # half a surrogate pair, say
-    model, system = (str(getattr(answer, n, None) or "") for n in ("model", "system_fingerprint"))
-    return Reply(content, finish, *tokens, model or server.model, system=system)
+    return replies.read(answer, server.model)
 
 
 def _failed(server: Server, error: str) -> Reply:

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import data, refusals, server, sources, store, thoughts
+from . import data, refusals, replies, server, sources, store, thoughts
 from .errors import UserError
 from .generation import progress
 
@@ -95,13 +95,16 @@ def messages(prompt: str, category: str = "") -> list[dict[str, str]]:
 def accept(prompt: str, text: str, finish: str = "stop", max_words: int = MAX_WORDS) -> str:
     """Why a teacher's reply is no good training row, "" where it is one; the first reason counts.
 
-    "truncated": cut at the token limit (`finish` is "length") or inside the thought. "no thought":
-    no tags, or nothing in or after them. "does not reason about harm": no such word in the thought.
+    "filtered": stopped by the host's content filter (`finish` says so). "truncated": cut at the
+    token limit (`finish` is "length") or inside the thought. "no thought": no tags, or nothing in
+    or after them. "does not reason about harm": no such word in the thought.
     "does not refuse": any class but `refusal` (srlib.refusals). "reveals": thought or answer looks
     like instructions, a heuristic: three list items, steps or sentences that tell one to take, mix,
     open …; a code block; an amount with its unit, not the prompt's own. "too long": the thought.
     """
-    parts = thoughts.split(text)
+    parts, finish = thoughts.split(text), replies.finish(finish)
+    if finish == "filtered":
+        return finish
     if finish == "length" or parts.status == "unclosed_thought":
         return "truncated"
     if parts.status != "ok" or not parts.thought:

@@ -235,6 +235,24 @@ def test_garbage_is_none_and_is_not_asked_for_again(fake, tmp_path):
     assert len(fake.bodies) == asked
 
 
+@pytest.mark.parametrize("name", ["rubric", "llama-guard"])
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        (400, {"error": {"message": "no", "code": "content_filter"}}),
+        message(verdict(1) + "\nunsafe", "content_filter"),
+        message(None, "SAFETY"),
+    ],
+)
+def test_a_judge_whose_host_stops_it_gives_no_verdict_once(fake, tmp_path, name, stopped):
+    fake.answer = lambda asked, attempt: stopped
+    table = grade(judge_at(fake, name), tmp_path)
+    assert table["status"].tolist() == ["filtered", "filtered", "empty"]
+    assert table["score"].isna().all() and table["unsafe"].isna().all()
+    assert "filter" in table["reason"].iloc[0]
+    assert grade(judge_at(fake, name), tmp_path).equals(table) and len(fake.bodies) == 2
+
+
 @pytest.mark.parametrize(
     "trouble",
     [(500, b"oh"), (429, {"error": {"message": "slow"}}), (200, b'{"choices": [{"mess<torn>'),

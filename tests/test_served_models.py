@@ -7,7 +7,17 @@ from dataclasses import replace
 import pytest
 from test_server import Fake, completion, message, nowhere
 
-from srlib import defences, evaluate, generation, params, prompts, served, server, store
+from srlib import (
+    defences,
+    evaluate,
+    generation,
+    metrics,
+    params,
+    prompts,
+    served,
+    server,
+    store,
+)
 from srlib.errors import UserError
 
 
@@ -80,6 +90,64 @@ def test_requests_that_failed_are_asked_again_and_no_others(fake, tmp_path):
     fake.bodies.clear()
     assert len(S.ask(S.base(), prompts.direct())) == 7
     assert [body["messages"][-1]["content"] for body in fake.bodies] == [bad]
+
+
+def test_what_a_filter_stopped_is_kept_counted_and_never_asked_for_again(fake, tmp_path, capsys):
+    S = start(fake.address, tmp_path)  # noqa: N806 - as in the notebooks
+    before, within, after = (row.prompt for row in S.rows["harmful"])
+    asked = S.rows["benign"][0].prompt, S.rows["reasoning"][0].prompt
+    blocked = 400, {"error": {"message": "no", "code": "content_filter", "param": "prompt"}}
+    said = dict.fromkeys((before, *asked), blocked)
+    said |= {within: message("First of", "content_filter"), after: message("I won't.", "refusal")}
+    fake.answer = lambda prompt, attempt: said.get(
+        prompt, message("The answer is 7.", "max_tokens")
+    )
+    table = S.ask(S.base(), prompts.direct()).set_index("prompt")
+    assert len(fake.bodies) == 7
+    assert table.loc[[before, within, *asked], "label"].tolist() == ["filtered"] * 4
+    assert (table.loc[within, "answer"], table.loc[after, "label"]) == ("First of", "refusal")
+    assert table["truncated"].sum() == 2 and table.loc[asked[1], "correct"] == False  # noqa: E712
+    (file,) = (tmp_path / "quick/completions").glob("*.jsonl")
+    kept = {r["messages"][-1]["content"]: r for r in store.read(file)}
+    assert (kept[before]["text"], kept[before]["finish"]) == ("", "filtered")
+    rates = metrics.tidy(table.reset_index()).set_index(["data", "metric"])["value"]
+    assert rates[S.values["harmful_data"], "filtered_rate"] == pytest.approx(2 / 3)
+    assert rates[S.values["benign_data"], "filtered_rate"] == 0.5
+    line = "2 of 3 filtered (stopped by the host's content filter)"
+    assert line in capsys.readouterr().out
+    S.run.note()
+    assert any(
+        line in told for told in store.read_json(S.run.folder / "run.json")["without_verdict"]
+    )
+    again = start(fake.address, tmp_path)
+    assert again.ask(again.base(), prompts.direct()).set_index("prompt").equals(table)
+    assert len(fake.bodies) == 7
+
+
+def test_a_filter_and_a_fault_on_one_server_are_told_apart(fake, tmp_path):
+    S = start(fake.address, tmp_path)  # noqa: N806 - as in the notebooks
+    blocked, down = (row.prompt for row in S.rows["harmful"][:2])
+    said = {
+        blocked: (403, {"error": {"message": "Your prompt was flagged by moderation"}}),
+        down: (503, {"error": {"message": "the content filter does not answer"}}),
+    }
+    fake.answer = lambda asked, attempt: said.get(asked, message())
+    with pytest.raises(UserError, match="1 of 7 requests"):
+        S.ask(S.base(), prompts.direct())
+    fake.answer = lambda asked, attempt: message()
+    fake.bodies.clear()
+    assert S.ask(S.base(), prompts.direct())["label"].tolist().count("filtered") == 1
+    assert [body["messages"][-1]["content"] for body in fake.bodies] == [down]
+
+
+def test_a_stopped_thought_is_not_made_to_go_on(fake, lm, outputs, tmp_path):
+    fake.answer = lambda asked, attempt: message("<think>4 + 3</think>It", "content_filter")
+    place = server.Server(fake.address, "tiny")
+    there = served.Served("tiny", place, {"id": "tiny"}, "", "embedded", outputs)
+    ask = generation.Request("1", "d", [{"role": "user", "content": "What is 4 + 3?"}])
+    more = defences.named("more think", "think", times=2)
+    (record,) = defences.complete(there, [ask], generation.Settings(8), tmp_path, more)
+    assert record["finish"] == "filtered" and len(fake.bodies) == 1
 
 
 def test_a_begun_reply_goes_out_as_the_text_that_the_model_reads(fake, lm, tmp_path):

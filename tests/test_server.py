@@ -244,14 +244,25 @@ def test_dropped_connection_and_timeout_are_asked_again(fake):
 BAD = {
     "500 for ever": (500, {"error": {"message": "out of memory"}}),
     "refused as bad": (400, {"error": {"message": "context too long"}}),
-    "filtered": (403, {"error": {"message": "moderated"}}),
+    "not allowed": (403, {"error": {"message": "this model is not open to your project"}}),
     "garbage": b'{"id": "c-1", "choi',
     "not JSON": (200, b"<html>log in</html>", "text/html"),
     "no choices": {"id": "c-1", "object": "chat.completion", "model": "tiny"},
     "empty choices": {**message(), "choices": []},
     "choices are text": {**message(), "choices": ["hello"]},
     "no message": {**message(), "choices": [{"index": 0}]},
-    "content is a list": message([{"type": "text", "text": "x"}]),
+    "content is a picture": message([{"type": "image_url", "image_url": {"url": "data:"}}]),
+    "content is a number": message(7),
+    "broken off": message("Half of it, and th", "error"),
+    "broken off, says why": {
+        "choices": [
+            {
+                "message": {"content": "Half"},
+                "finish_reason": "stop",
+                "error": {"code": 502, "message": "upstream is gone"},
+            }
+        ]
+    },
     "error with status 200": {"error": {"message": "the model fell over"}},
     "torn for ever": b'{"id": <torn>',
     "nothing at all": b"",
@@ -293,13 +304,162 @@ def test_slow_for_ever_is_an_error_of_its_row(fake):
         (message(None, "length", reasoning="Hm."), "<think>Hm.", "unclosed_thought"),
         (message(None, refusal="I can't."), "I can't.", "no_tags"),
         (message("a \ud800 b"), "a ? b", "no_tags"),
+        (message("No.", reasoning_content="<think>Hm.</think>"), "<think>Hm.</think>No.", "ok"),
+        (message("</think>No.", reasoning="Hm."), "<think>Hm.</think>No.", "ok"),
+        (message("<think>Hm.</think>No.", reasoning="Hm."), "<think>Hm.</think>No.", "ok"),
+        (message(None, reasoning="Hm.</think>No."), "<think>Hm.</think>No.", "ok"),
+        (message("No.", reasoning_content="\n\n"), "No.", "no_tags"),
+        (message(" ", "max_tokens", reasoning="Hm."), "<think>Hm. ", "unclosed_thought"),
+        (message("No.", reasoning={"text": "Hm."}), "<think>Hm.</think>No.", "ok"),
+        (
+            message("No.", reasoning_details=[
+                {"type": "reasoning.summary", "summary": "Hm."},
+                {"type": "reasoning.encrypted", "data": "4f2a"},
+                {"type": "reasoning.text", "text": "No?"},
+            ]),
+            "<think>Hm.\n\nNo?</think>No.",
+            "ok",
+        ),
     ],
-)
+)  # fmt: skip
 def test_thought_in_a_field_of_its_own_is_put_back(fake, said, text, status):
     fake.answer = lambda asked, attempt: said
     reply = ask(at(fake), ["x"])[0]
     assert reply.text == text and not reply.error
     assert thoughts.split(reply.text).status == status
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ([{"type": "text", "text": "Good "}, {"type": "text", "text": "day."}], "Good day."),
+        ([{"type": "output_text", "text": "Good day.", "annotations": []}], "Good day."),
+        ([{"type": "text", "text": {"value": "Good day.", "annotations": []}}], "Good day."),
+        ({"type": "text", "text": "Good day."}, "Good day."),
+        (["Good ", "day."], "Good day."),
+        ([{"type": "refusal", "refusal": "I can't."}], "I can't."),
+        ([{"type": "tool_use", "name": "go"}, {"type": "text", "text": "Good day."}], "Good day."),
+        (
+            [{"type": "thinking", "thinking": "Morning? ", "signature": "9f"},
+             {"type": "redacted_thinking", "data": "4f2a"}, {"type": "text", "text": "Good day."}],
+            "<think>Morning? </think>Good day.",
+        ),
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "Mor"},
+                                               {"type": "text", "text": "ning?"}]},
+             {"type": "text", "text": "Good day."}],
+            "<think>Morning?</think>Good day.",
+        ),
+        (
+            [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Morning?"},
+                                               {"type": "summary_text", "text": "Yes."}]},
+             {"type": "output_text", "text": "Good day."}],
+            "<think>Morning?\n\nYes.</think>Good day.",
+        ),
+        ([{"type": "redacted_thinking", "data": "4f2a"}], ""),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_content_in_parts_is_one_text(fake, parts, text):
+    fake.answer = lambda asked, attempt: message(parts)
+    reply = ask(at(fake), ["x"])[0]
+    assert (reply.text, reply.finish, reply.error) == (text, "stop", "")
+
+
+CUTS = ["max_tokens", "MAX_TOKENS", "FinishReason.MAX_TOKENS", "max_output_tokens", "model_length"]
+CUTS += ["incomplete", "length", "model_context_window_exceeded"]
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [*((cut, "length") for cut in CUTS), ("end_turn", "stop"), ("STOP", "stop"), ("odd", "odd")],
+)
+def test_how_a_reply_ended_has_many_names(fake, said, means):
+    fake.answer = lambda asked, attempt: message("So", said)
+    assert ask(at(fake), ["x"])[0].finish == means
+
+
+def test_a_reply_as_long_as_can_be_without_a_word_of_how_it_ended_was_cut(fake):
+    fake.answer = lambda asked, attempt: message("So then", None)  # 3 tokens
+    assert ask(at(fake), ["x"], max_new_tokens=3)[0].finish == "length"
+    assert ask(at(fake), ["x"], max_new_tokens=4)[0].finish == "unknown"
+
+
+def azure(code="content_filter", **more):
+    return {
+        "error": {"message": "The response was filtered.", "code": code, "param": "prompt"} | more
+    }
+
+
+STOPPED = {
+    "Azure": (400, azure(innererror={"code": "ResponsibleAIPolicyViolation"})),
+    "Azure, by its inner code": (400, azure("BadRequest", message="No.", innererror={
+        "code": "ResponsibleAIPolicyViolation"})),
+    "OpenAI": (400, {"error": {"message": "Rejected.", "code": "content_policy_violation"}}),
+    "OpenAI, flagged": (400, {"error": {"code": "invalid_prompt", "message":
+        "Invalid prompt: your prompt was flagged as potentially violating our usage policy."}}),
+    "moderated": (403, {"error": {"message": "moderated"}}),
+    "flagged input": (403, {"error": {"code": 403, "message": "not this", "metadata": {
+        "reasons": ["violence"], "flagged_input": "x"}}}),
+    "by type": (400, {"error": {"message": "considered high risk", "type": "content_filter"}}),
+    "inspected": (400, {"error": {"message": "no", "code": "data_inspection_failed"}}),
+    "a proxy's words": (400, {"error": {"code": "400", "message":
+        "litellm.ContentPolicyViolationError: the host says no"}}),
+    "words alone": (400, {"error": {"message": "Output blocked by content filtering policy"}}),
+    "a list": (400, [{"error": {"message": "no", "status": "SAFETY"}}]),
+    "error with status 200": {"error": {"message": "no", "code": "content_filter"}},
+    "no choices, feedback": {"choices": None, "promptFeedback": {"blockReason": "SAFETY"}},
+    "no message": {"choices": [{"index": 0, "finish_reason": "content_filter: SAFETY"}]},
+    **{word: message(None, word) for word in (
+        "content_filter", "SAFETY", "RECITATION", "PROHIBITED_CONTENT", "blocklist", "refusal",
+        "guardrail_intervened", "sensitive", "SPII")},
+    "native": message(None, native_finish_reason="SAFETY")
+        | {"choices": [{"message": {"content": ""}, "finish_reason": "stop",
+                        "native_finish_reason": "SAFETY"}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("host", STOPPED)
+def test_what_a_hosts_filter_stops_is_a_reply_and_no_error(fake, host):
+    fake.answer = lambda asked, attempt: STOPPED[host]
+    reply = ask(at(fake), ["x"])[0]
+    assert (reply.text, reply.finish, reply.error) == ("", "filtered", "")
+    assert len(fake.bodies) == 1
+
+
+def test_a_filter_may_stop_half_a_reply_and_a_refusal_may_have_words(fake):
+    fake.answer = lambda asked, attempt: message(
+        "To begin with,", "content_filter", reasoning="Hm."
+    )
+    assert ask(at(fake), ["x"])[0].text == "<think>Hm.</think>To begin with,"
+    assert ask(at(fake), ["x"])[0].finish == "filtered"
+    fake.answer = lambda asked, attempt: message("I won't do that.", "refusal")
+    assert (ask(at(fake), ["x"])[0].text, ask(at(fake), ["x"])[0].finish) == (
+        "I won't do that.",
+        "refusal",
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (500, {"message": "the content filter is down", "code": "content_filter"}),
+        (400, {"message": "upstream", "code": 503, "type": "moderation"}),
+        (429, {"message": "too many requests to the moderation endpoint"}),
+        (400, {"message": "Unrecognized request argument supplied: content_filter"}),
+        (400, {"message": "not allowed", "param": "safety_settings", "code": "invalid_value"}),
+        (400, {"message": "Guardrail g-1 does not exist"}),
+        (
+            400,
+            {"message": "maximum context length is 2048 tokens, your prompt was flagged as long"},
+        ),
+        (403, {"message": "Your account was suspended for violating the usage policies"}),
+    ],
+)
+def test_what_is_no_filter_stays_an_error_of_its_row(fake, status, error):
+    fake.answer = lambda asked, attempt: (status, {"error": error})
+    reply = ask(at(fake, retries=0), ["x"])[0]
+    assert reply.error and reply.finish == "error"
 
 
 def test_usage_finish_and_model_may_be_missing(fake):

@@ -70,6 +70,7 @@ def test_filter_says_why(text, reason):
 
 def test_cut_at_the_token_limit_is_truncated():
     assert teacher.accept(PICK, GOOD, finish="length") == "truncated"
+    assert teacher.accept(PICK, GOOD, finish="content_filter") == "filtered"
 
 
 @pytest.mark.parametrize(
