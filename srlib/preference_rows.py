@@ -69,7 +69,7 @@ def pairs(
     """DPO's pairs out of `candidates`: our own answer is chosen; what the arm says itself (made by
     `generation.complete`, kept in `path`) is rejected, where it is what is to be unlearnt.
 
-    That is compliance with a harmful request (cut off or not: it is help all the same), and a
+    That is compliance with a harmful request (cut off or not: it goes along so far), and a
     refusal of a benign one. Anything else is left out and counted. With `balance` our own refusals
     are rejected for the benign requests that the arm does not refuse: an arm that refuses nothing
     has no pair otherwise that tells it when not to. Raises UserError where no pair is left, and for

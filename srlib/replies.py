@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from . import thoughts
 
 _CUT = re.compile(
-    r"(max_|model_)?((new|output|completion)_)?(length|tokens?)(_(limit|reached|exceeded))*"
+    r"(max_?|model_?)?((new|output|completion)_?)?(length|tokens?)(_(limit|reached|exceeded))*"
     r"|incomplete|(token_)?limit(_reached)?|model_context_window_exceeded|error_limit"
 )
 _FILTER = re.compile(
     r"content_?(filter(?!s?_error)|policy|moderation|block)|moderat(ed|ion)|safety|recitation|spii"
     r"|prohibited|block(list|ed)|guardrail|flagged|sensitive|toxic|polic(y|ies)_?violation"
     r"|(usage|safety)_polic|responsible_?ai|data_inspection|model_armor|^filter(ed)?$"
+    r"|block_?reason|exists_risk|risk_?detect|jailbreak"
 )
 _DONE = re.compile(r"stop(_sequence|ped)?|end_turn|eos(_token)?|complete(d)?|end|finish(ed)?")
 _BROKEN = re.compile(
@@ -39,8 +40,8 @@ _FILTER_WORDS = re.compile(
     r"content[\s_-]*(management|filter|safety|moderation|polic)|contentpolicyviolation"
     r"|\b(was|were|been|is|are) (filtered|flagged|moderated)\b|\bmoderat(ed|ion)\b|guardrail"
     r"|(usage|safety|acceptable use) (polic|guideline|system)|responsible ai|considered high risk"
-    r"|(inappropriate|sensitive|unsafe|prohibited|harmful) content|(prompt|output|response) blocked"
-    r"|敏感|不安全",
+    r"|(inappropriate|sensitive|unsafe|prohibited|harmful) content|content exists risk"
+    r"|(prompt|output|response) blocked|敏感|不安全",
     re.IGNORECASE,
 )
 # Sentences about what every prompt would meet: an account, a parameter, the length of a context.
@@ -97,7 +98,8 @@ def filters(error: object, status: int = 0) -> bool:
     statuses = [status, *(int(word) for word in said if re.fullmatch(r"[45]\d\d", word))]
     if any(s >= 500 or s in _GENERAL for s in statuses):
         return False
-    if any(finish(word) == "filtered" for word in said) or inner.get("flagged_input"):
+    codes = [word for word in said if not re.search("access|account|user|region|key", word, re.I)]
+    if any(finish(code) == "filtered" for code in codes) or inner.get("flagged_input"):
         return True
     about = re.split(r"\W", str(error.get("param") or "prompt"))[0]
     words = " ".join(
@@ -118,9 +120,9 @@ def read(answer, model: str) -> Reply:
     )
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list) or not choices:  # some send an error with status 200
-        error, feedback = (_extra(answer, name) for name in ("error", "prompt_feedback"))
-        feedback = feedback or _extra(answer, "promptFeedback")
-        if (error and filters(error)) or (feedback and _FILTER.search(str(feedback).lower())):
+        error, names = _extra(answer, "error"), ("prompt_feedback", "promptFeedback", "base_resp")
+        feedback = " ".join(str(_extra(answer, name)).lower() for name in names)  # Gemini, MiniMax
+        if (error and filters(error)) or _FILTER.search(feedback):
             return filtered(model)
         raise ValueError(f"no choices {error or ''}")
     choice = choices[0]

@@ -146,7 +146,7 @@ def _view(record: Mapping[str, Any], reveal: bool) -> dict[str, Any]:
         parts = found
     return {
         "where": [r[k] for k in ("arm", "data") if r.get(k)],
-        "chips": chips or ["no label"],
+        "chips": chips or [f"no label: {r['reason']}" if r.get("reason") else "no label"],
         "prompt": " ".join(prompt[:_SHORT].split()) + "…" * long,
         "parts": parts,
     }

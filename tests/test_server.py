@@ -367,7 +367,14 @@ def test_content_in_parts_is_one_text(fake, parts, text):
 
 
 CUTS = ["max_tokens", "MAX_TOKENS", "FinishReason.MAX_TOKENS", "max_output_tokens", "model_length"]
-CUTS += ["incomplete", "length", "model_context_window_exceeded"]
+CUTS += [
+    "incomplete",
+    "length",
+    "maxTokens",
+    "max_new_tokens",
+    "token_limit",
+    "model_context_window_exceeded",
+]
 
 
 @pytest.mark.parametrize(
@@ -407,6 +414,12 @@ STOPPED = {
         "litellm.ContentPolicyViolationError: the host says no"}}),
     "words alone": (400, {"error": {"message": "Output blocked by content filtering policy"}}),
     "a list": (400, [{"error": {"message": "no", "status": "SAFETY"}}]),
+    "a sentence": (403, {"code": "denied", "error": "Content violates usage guidelines"}),
+    "at risk": (400, {"error": {"message": "Content Exists Risk", "type": "invalid_request"}}),
+    "a gateway": (424, {"error": [{"code": 2016, "message": "Prompt blocked due to security"}]}),
+    "behind a router": (400, {"error": {"message": "Provider returned error", "code": 400,
+        "metadata": {"raw": '{"error": {"code": "content_filter"}}', "provider_name": "a"}}}),
+    "no choices, blocked": {"choices": [], "prompt_feedback": {"block_reason": "OTHER"}},
     "error with status 200": {"error": {"message": "no", "code": "content_filter"}},
     "no choices, feedback": {"choices": None, "promptFeedback": {"blockReason": "SAFETY"}},
     "no message": {"choices": [{"index": 0, "finish_reason": "content_filter: SAFETY"}]},
@@ -449,6 +462,8 @@ def test_a_filter_may_stop_half_a_reply_and_a_refusal_may_have_words(fake):
         (400, {"message": "Unrecognized request argument supplied: content_filter"}),
         (400, {"message": "not allowed", "param": "safety_settings", "code": "invalid_value"}),
         (400, {"message": "Guardrail g-1 does not exist"}),
+        (403, {"message": "no", "code": "blocked_api_access"}),
+        (400, {"message": "no", "code": "context_length_exceeded", "param": "messages"}),
         (
             400,
             {"message": "maximum context length is 2048 tokens, your prompt was flagged as long"},

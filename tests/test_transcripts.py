@@ -201,3 +201,8 @@ def test_passage_of_hidden_words_is_redacted_too():
 def test_a_models_own_highlight_marks_are_no_highlight():
     for shown in both(record(answer="\ue000x\ue001", label="refusal")):
         assert "\ue000" not in shown and "mark" not in Tags(shown).names
+
+
+def test_a_missing_label_says_why():
+    unsaid = record(label=None, reason="language")
+    assert all("no label: language" in text for text in both(unsaid))
