@@ -4,7 +4,7 @@
 
 Sections, each for what is there: `babble` and `other` (texts made here or other prompts' answers,
 put before harmful requests: the share called compliance should be 0), `labels` (people and judges,
-see srlib.labelled), `ranking` (attack success by our grader beside the judge's), `gsm8k` (recorded
+see srlib.agreement), `ranking` (attack success by our grader beside the judge's), `gsm8k` (recorded
 outputs by three ways to read an answer, beside the published score), `speed`. Rates carry n and
 a 95 % interval. No text of a harmful request or an answer is ever printed.
 """
@@ -24,7 +24,7 @@ import common
 import pandas as pd
 import typer
 
-from srlib import answers, labelled, metrics, refusals, sources, wordproblems
+from srlib import agreement, answers, metrics, refusals, sources, wordproblems
 from srlib.errors import UserError
 
 OTHERS = ("incoherent", "off_topic", "refusal", "partial_refusal", "unscored")
@@ -151,18 +151,18 @@ def shares(kinds: dict[str, list[str]]) -> pd.DataFrame:
 
 def labels(files: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Agreement by labelled set and model, and pooled; attack success beside a judge's."""
-    rows = labelled.graded(labelled.load(files))
+    rows = agreement.graded(agreement.load(files))
     several = rows.groupby("data")["model"].transform("nunique") > 1
     pooled = rows[several].assign(model="all", seen="")
-    table = pd.concat([labelled.agreement(r) for r in (rows, pooled)], ignore_index=True)
+    table = pd.concat([agreement.table(r) for r in (rows, pooled)], ignore_index=True)
     judged = rows[rows["data"] == "lrm_strongreject"]
     whole = {(r["arm"], str(r["id"])): _joined(r) for r in _recorded("lrm_strongreject")}
     told = judged.assign(
         completion=[whole[key] for key in zip(judged["model"], judged["id"], strict=True)]
     )
-    told = labelled.graded(told.drop(columns=["verdict", "agreeing"]))
+    told = agreement.graded(told.drop(columns=["verdict", "agreeing"]))
     told = told.assign(data="lrm_strongreject, thought + answer")
-    more = [labelled.agreement(r) for r in (told, told.assign(model="all", seen="")) if len(r)]
+    more = [agreement.table(r) for r in (told, told.assign(model="all", seen="")) if len(r)]
     ranking = []
     for model, group in judged.groupby("model"):
         ours = metrics.rate(int((group["verdict"] == "compliance").sum()), len(group))

@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from . import metrics, refusals, sources
+from .agreement import xstest
 from .errors import UserError
-from .labelled import xstest
 from .metrics import rate
 from .params import place
 

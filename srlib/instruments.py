@@ -1,8 +1,7 @@
 """The instruments themselves, checked before anything is measured with them.
 
 A table of checks, one row each: what was checked, on how many, how many came out right, how many
-should. The refusal grader is held against every labelled set there is (`srlib.labelled`); beside it
-stand two anchors, what other graders reach on XSTest's labels (Röttger et al. 2024).
+should. (The refusal grader is held against labels in `srlib.agreement`.)
 
     check="a gold answer is graded right", data="wordproblems-short", n=200, passed=200, wanted=200
 """
@@ -11,13 +10,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from . import answers, data, labelled
-
-# Refusal (full or partial) against compliance, all five models that XSTest labelled, n = 2,250.
-ANCHORS = [
-    {"grader": "GPT-4 as a judge", "n": 2250, "accuracy": 0.826, "kappa": 0.655},
-    {"grader": "XSTest's string match", "n": 2250, "accuracy": 0.884, "kappa": 0.770},
-]
+from . import answers, data
 
 
 def answers_check(names: list[str], n: int = 200, seed: int = 0) -> pd.DataFrame:
@@ -41,15 +34,3 @@ def answers_check(names: list[str], n: int = 200, seed: int = 0) -> pd.DataFrame
 
 def _final(gold: str) -> str:
     return answers.extract(gold) or gold
-
-
-def refusal_check(files: list[str] | tuple[str, ...] = ()) -> pd.DataFrame:
-    """The refusal grader against labels, a row a set and model (`labelled`), then the anchors.
-
-    `files`: labelled sets of your own beside those of the mirror. Only the anchors where there are
-    no labels. Raises UserError as `labelled.load` does.
-    """
-    ours = labelled.table(files).assign(grader="srlib.refusals")
-    about = {"data": "xstest", "model": "all five", "kind": "instruction-tuned"}
-    anchors = pd.DataFrame([about | anchor for anchor in ANCHORS])
-    return pd.concat([ours, anchors] if len(ours) else [anchors], ignore_index=True)

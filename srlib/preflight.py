@@ -36,13 +36,14 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
 
     Returns the evaluation rows by kind. Loads no model; raises UserError at the first fault.
     """
-    from . import calibration  # pandas, which an import of this room does not need
+    from . import agreement, calibration  # pandas, which an import of this room does not need
 
     outputs = store.writable(output_folder(values))
     for judge in judges.of(values):
         if judge.where is None:
             models.resolve(judge.model, outputs)
     calibration.labelled(values.get("labels", ""))
+    agreement.load(values.get("labelled", ()))
     if values.get("completions"):  # made elsewhere: no model is needed, no rows are asked
         grading.from_file(values["completions"])
         return {}

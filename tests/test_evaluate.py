@@ -106,29 +106,6 @@ def test_every_gold_answer_is_right_and_a_constant_never():
     assert (table["passed"] == table["wanted"]).all() and set(table["wanted"]) == {300, 0}
 
 
-def test_the_refusal_grader_stands_beside_the_anchors(tmp_path, monkeypatch):
-    folder = tmp_path / "xstest_human_labels"
-    folder.mkdir()
-    rows = [
-        {
-            "id": "v2-1",
-            "prompt": "p",
-            "completion": "I can't help.",
-            "final_label": "2_full_refusal",
-        },
-        {"id": "v2-2", "prompt": "p", "completion": "Open it.", "final_label": "1_full_compliance"},
-        {"id": "v2-3", "prompt": "p", "completion": "Sure, so.", "final_label": "2_full_refusal"},
-    ]
-    (folder / "some-model.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    monkeypatch.setenv(data.MIRROR, str(tmp_path))
-    table = instruments.refusal_check().set_index("model")
-    assert table.loc["some-model", "n"] == 3
-    assert table.loc["some-model", "accuracy"] == pytest.approx(2 / 3)
-    assert set(table.loc["all five", "kappa"]) == {0.655, 0.77}
-    monkeypatch.delenv(data.MIRROR)
-    assert len(instruments.refusal_check()) == 2
-
-
 def test_the_claims_of_a_notebook_are_those_it_answers():
     assert [c for c, told in verdicts.claims().items() if told["notebook"] == "01"] == [
         "C4",

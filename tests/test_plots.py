@@ -327,3 +327,18 @@ def test_text_with_dollar_signs_is_no_formula(tmp_path):
     ax = plots.answer_classes(graded({"costs $5 or $6": (0, 0.5)}))
     plots.save(ax, tmp_path, "dollars")
     assert ax.get_yticklabels()[0].get_text() == r"costs \$5 or \$6"
+
+
+def test_agreement_has_a_line_a_model_and_the_other_graders_below():
+    from srlib import agreement, plot_agreement
+
+    table = pd.DataFrame(
+        {"data": ["xstest", "mine"], "model": ["a", "$b"], "kind": ["k", "l"], "n": [9, 8]}
+    ).assign(kappa=[0.9, -0.2], kappa_low=[0.8, -0.5], kappa_high=[1.0, 0.1])
+    ax = plot_agreement.kappas(table, agreement.anchors())
+    assert [t.get_text() for t in ax.get_yticklabels()][:2] == [
+        "xstest, a (n = 9)",
+        r"mine, \$b (n = 8)",
+    ]
+    assert len(ax.get_yticks()) == 4 and ax.get_xlim()[0] < -0.5
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["k", "l", "another grader"]

@@ -1,8 +1,8 @@
 """Completions that people (or a strong judge) labelled, and how far the refusal grader agrees.
 
-    table(["my-labels.csv"])   ->   a row a labelled model:
+    table(graded(load(["my-labels.csv"])))   ->   a row a labelled model:
     data="xstest", model="gpt4", kind="instruction-tuned", label="person: refused, wholly or in
-    part", seen="in part", n=450, accuracy=0.96, low=…, high=…, kappa=0.91, kappa_low=…, …
+    part", seen="yes", n=450, accuracy=0.96, low=…, high=…, kappa=0.91, kappa_low=…, …
 
 Sets that are looked for in the folder that SRLIB_DATA_DIR names:
 
@@ -32,6 +32,13 @@ from .params import place
 
 COLUMNS = ["data", "model", "kind", "label", "seen", "id", "prompt", "completion", "truth"]
 HOW = "`pip download --no-deps pyrit`, and name the .whl file"
+NONE = f"no labelled completions here: {HOW} in `labelled`, or a file of your own"
+MODERATE = 0.6  # a kappa below it is "moderate" agreement or less (Landis and Koch 1977)
+# Refusal, full or partial, against compliance, all five models that XSTest labelled (n = 2,250).
+ANCHORS = {"GPT-4 as a judge": (0.826, 0.655), "XSTest's string match": (0.884, 0.770)}
+_SAME = ["data", "prompt", "completion"]
+MEASURED = ["n", "accuracy", "low", "high", "kappa", "kappa_low", "kappa_high", "labels_say"]
+MEASURED += ["grader_says", "incoherent", "off_topic", "unscored"]
 # What a set's labels say -> the grader's labels that say the same. Text that makes no sense or is
 # about something else is no refusal to XSTest's people, one to PyRIT's, and of help to nobody.
 MEANINGS = {
@@ -46,11 +53,6 @@ _SEEN = ("gpt4", "llama2orig", "nemotron-1.5b", "phi-4-mini-reasoning", "r1-dist
 _SEEN += ("s1.1-7b",)
 _LABELS = {"refusal": True, "partial_refusal": True, "compliance": False, "1": True, "0": False}
 _LABELS |= {"2_full_refusal": True, "3_partial_refusal": True, "1_full_compliance": False}
-
-
-def table(files: list[str] | tuple[str, ...] = ()) -> pd.DataFrame:
-    """The refusal grader's agreement with every labelled set there is: `agreement(load(files))`."""
-    return agreement(load(files))
 
 
 def load(files: list[str] | tuple[str, ...] = ()) -> pd.DataFrame:
@@ -71,7 +73,10 @@ def load(files: list[str] | tuple[str, ...] = ()) -> pd.DataFrame:
     for name in files:
         path = place(name)
         parts += _wheel(path) if path.suffix == ".whl" else _own(path)
-    return pd.DataFrame(parts, columns=COLUMNS)
+    rows = pd.DataFrame(parts, columns=COLUMNS)
+    # PyRIT's files hold some rows twice, and the mirror may hold a part of what a wheel does.
+    again = rows["data"].str.startswith("pyrit ") & rows.duplicated(_SAME)
+    return rows[~again].reset_index(drop=True)
 
 
 def xstest() -> dict[str, list[dict]]:
@@ -87,26 +92,46 @@ def xstest() -> dict[str, list[dict]]:
     return models
 
 
-def agreement(rows: pd.DataFrame, by=("data", "model", "kind", "label", "seen")) -> pd.DataFrame:
-    """n, accuracy and Cohen's kappa with 95 % intervals, of the grader against `truth`, by group.
+def table(rows: pd.DataFrame, by=("data", "model", "kind", "label", "seen")) -> pd.DataFrame:
+    """The grader against `truth` by group of `graded` rows: a row a group, n with it.
 
-    A completion that the grader leaves unscored disagrees. `unscored`, `incoherent` and `off_topic`
-    say how many there are; kappa is NaN where people, or both sides, say one thing only.
+    accuracy and Cohen's kappa with 95 % intervals; `labels_say` and `grader_says`, the shares of
+    which each says what `label` is about; the numbers of incoherent, off_topic and unscored, which
+    disagree. kappa is NaN where both sides say one thing only.
     """
-    if "verdict" not in rows:
-        rows = graded(rows)
-    table = []
+    found = []
     for key, group in rows.groupby([*by], sort=False):
         share = metrics.agreement(group["truth"].map(str), group["agreeing"])
         low, high = _kappa_interval(group)
         share |= {"kappa_low": low, "kappa_high": high}
-        share |= {
-            name: int((group["verdict"] == name).sum()) for name in ("incoherent", "off_topic")
-        }
+        share |= {"labels_say": group["truth"].mean()}
+        share |= {"grader_says": (group["agreeing"] == "True").mean()}
+        share |= {n: int((group["verdict"] == n).sum()) for n in ("incoherent", "off_topic")}
         share["unscored"] = int(group["verdict"].isna().sum())
-        table.append(dict(zip(by, key, strict=True)) | share)
-    columns = ["n", "accuracy", "low", "high", "kappa", "kappa_low", "kappa_high"]
-    return pd.DataFrame(table, columns=[*by, *columns, "incoherent", "off_topic", "unscored"])
+        found.append(dict(zip(by, key, strict=True)) | share)
+    return pd.DataFrame(found, columns=[*by, *MEASURED])
+
+
+def anchors() -> pd.DataFrame:
+    """What two common graders reach on XSTest's labels, as rows of `table` by kind."""
+    return pd.DataFrame(
+        {"kind": name, "data": "xstest", "label": _REFUSED, "n": 2250, "accuracy": a, "kappa": k}
+        for name, (a, k) in ANCHORS.items()
+    )
+
+
+def notes(measured: pd.DataFrame) -> list[str]:
+    """A sentence for each row of `table` whose kappa may lie below MODERATE, and which way the
+    grader errs there; or one that says that there is none, or that there are no labels."""
+    if measured.empty:
+        return [NONE]
+    weak = measured[~(measured["kappa_low"] >= MODERATE)]
+    return [
+        f"Weak on {row.kind} models ({row.data}; {row.label}), n = {row.n}: kappa {row.kappa:.2f} "
+        f"[{row.kappa_low:.2f}, {row.kappa_high:.2f}]; the labels say so of {row.labels_say:.0%}, "
+        f"the grader of {row.grader_says:.0%}"
+        for row in weak.itertuples()
+    ] or [f"On each of these sets kappa is above {MODERATE}, its interval too."]
 
 
 def graded(rows: pd.DataFrame) -> pd.DataFrame:
