@@ -191,7 +191,7 @@ def gsm8k() -> pd.DataFrame:
     """Accuracy of recorded GSM8K outputs by each way to read an answer, and as published."""
     table, records = [], pd.DataFrame(_recorded("recorded_gsm8k"))
     for arm, rows in records.groupby("arm") if len(records) else ():
-        for mode in answers.MODES:
+        for mode in getattr(answers, "PROTOCOLS", None) or answers.MODES:
             pairs = zip(rows["completion"], rows["gold"], strict=True)
             right = metrics.rate(sum(answers.exact_match(*p, mode) for p in pairs), len(rows))
             row = {"model": arm, "mode": mode, "n": right.n, "accuracy": right.value}
