@@ -1,19 +1,17 @@
 r"""The final answer taken out of a completion, and exact match against the gold answer.
 
-The two filters of lm-evaluation-harness (``lm_eval/tasks/gsm8k/``) are kept as modes, so that
-numbers compare with published ones; the default is a third mode, for models that end in their own
-way:
+Three protocols:
 
-- ``strict``: ``#### n`` (first), else ``The answer is n`` (first), else ``The final answer is n``
-  (last), else ``\boxed{n}`` (last).
-- ``flexible``: the last match of ``(-?[$0-9.,]{2,})|(-?[0-9]+)``.
-- ``answer``: the last answer that is announced (``#### n``, ``answer is n``, ``Answer: n``,
-  ``\boxed{n}``; any case, ``$``, bold and fractions allowed) before the text goes on to another
-  question; else the last number.
-
-Two differences from the harness, both where its patterns slip: "The answer is 42" at the end of
-the text is 42 here (its pattern wants one more character and takes 4), and a match without a
-digit ("...") is skipped. All modes read the answer part only (``thoughts.split``).
+- ``ours`` (default), for models that end in their own way: the last answer that is announced
+  (``#### n``, ``answer is n``, ``Answer: n``, a heading with the answer under it, ``\boxed{n}``)
+  before the text goes on to another question; else what the last sentence gives. Read by value and
+  from the answer part only (``thoughts.split``); see ``srlib.quantities`` for the ways to write it.
+- ``lm-eval-strict`` and ``lm-eval-flexible``: the filters of lm-evaluation-harness 0.4.13
+  (``lm_eval/tasks/gsm8k/``), so that numbers compare with published ones, and its exact_match:
+  text against text after its ``regexes_to_ignore``, so 42.0 is not 42. Strict is the first pattern
+  of its tasks that matches (gsm8k, gsm8k_cot, gsm8k_cot_llama), slips included: "The answer is 42"
+  at the very end gives 4, as the pattern wants one more character. The whole text is read, up to
+  the tasks' stop strings and after a closed ``</think>`` (its ``think_end_token``).
 
 Example: ``6 apples at $3 make $18. The answer is $18.`` gives ``18``.
 """
@@ -21,158 +19,234 @@ Example: ``6 apples at $3 make $18. The answer is $18.`` gives ``18``.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from itertools import islice
 
-from srlib import thoughts
+from srlib import quantities, thoughts
 from srlib.errors import UserError
 
-MODES = ("answer", "strict", "flexible")
+PROTOCOLS = ("ours", "lm-eval-strict", "lm-eval-flexible")
 
-_HASHES = re.compile(r"#### (-?[0-9.,]+)")
-_ANSWER_IS = re.compile(r"The answer is (-?[0-9.,]+)")
-_FINAL_ANSWER_IS = re.compile(r"The final answer is (-?[$0-9.,]{2,}|-?[0-9]+)")
-_FLEXIBLE = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
-_BOXED = re.compile(r"\\boxed\s*\{")
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
-# A minus right after a word or a number is a hyphen: "3-5 days".
-_NUMBER = re.compile(
-    r"(?:(?<![\w)])-)?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:\s?/\s?[0-9]+(?![0-9/]))?"
-)
-_WITH_UNIT = re.compile(rf"[\s$]*({_NUMBER.pattern})[.\s%°]*(?:[A-Za-z][A-Za-z.\s]*)?")
+_STOPS = re.compile(r"Question:|Q:|</s>|<\|im_end\|>|<\|eot_id\|>")
+_IGNORED = (",", r"\$", r"(?s).*#### ", r"\.$")
+_FLEXIBLE = r"(-?[$0-9.,]{2,})|(-?[0-9]+)"
+# Pattern, and which match is taken; of several groups the first that holds something.
+_FILTERS = {
+    "lm-eval-strict": (
+        (r"#### (\-?[0-9\.\,]+)", 0),
+        (r"The answer is (\-?[0-9\.\,]+).", 0),
+        (rf"The final answer is ({_FLEXIBLE})", -1),
+    ),
+    "lm-eval-flexible": ((_FLEXIBLE, -1),),
+}
+
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_VERB = r"\s+(?:is|was|will\s+be|would\s+be|should\s+be|must\s+be|equals|comes\s+(?:out\s+)?to)\b"
 _ANNOUNCED = re.compile(
-    r"(?:####|\\boxed\s*\{|\banswer(?:\s+is|\s*[:=]|\s+equals)(?:\s+(?:therefore|thus|simply|equal\s+to))?)"
-    r"(?=(?P<value>[^\n]{0,80}))",
-    re.IGNORECASE,
+    rf"(?P<box>\\(?:boxed|fbox)\s*\{{)|(?P<mark>(?<!\#)\#\#\#\#(?!\#))|<answer>"
+    rf"|\banswer(?:\s*,\s*\w+\s*,)?(?:{_VERB}|[ \t*_]*(?::|=|→|\s-\s))[ \t]*:?"
+    rf"|^[ \t#*_>]*(?:the\s+)?(?:final\s+|correct\s+)?answer[ \t*_.]*$",
+    re.IGNORECASE | re.MULTILINE,
 )
+_NO_ANSWER = re.compile(
+    r"\W*(?:as\s+follows|below|above|found|obtained|given|calculated|not\b)", re.I
+)
+_HEADING = re.compile(r"[ \t*]*(?:\d+\s*[.):]\s+[A-Za-z*]|\d+\s+[-–—]\s+[A-Za-z])")
+_SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bapprox)[.!?;](?=[\s*)\"”]|\Z)")
+_LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,3}[.)](?=\s|\Z)|[-*•](?=\s))", re.MULTILINE)
 # Where a base model runs on into a further question: the harness's stop strings and chat roles.
 _NEXT_TURN = re.compile(
-    r"\n[ \t]*(?:Question|Q|Human|User|Problem|Instruction)\s*:|\b(?:Human|User)\s*:"
-    r"|</s>|<\|im_(?:end|start)\|>"
+    r"\n[ \t*#]*(?:Question|Q|Human|User|Problem|Instruction)\s*(?:\d+\s*)?:"
+    r"|(?P<chat>\b(?:Human|User)\s*:|</s>|<\|im_(?:end|start)\|>|<\|e(?:ot_id|nd)[a-z_]*\|>)"
 )
-_LEAD = " :=*_`$\\({[~≈-"  # what may stand between "the answer is" and the number
+_CONCLUDES = re.compile(
+    r"\b(?:so|therefore|thus|hence|total|altogether|in all|left)\b|=|\d\.?\s*\Z", re.I
+)
+_PREMISE = re.compile(r"\W*(?:given|we have|let|suppose|consider|step|first|here|to solve)\b", re.I)
+_OPTION = re.compile(r"\W*(?:option|choice)?\W*[A-F]\W*", re.I)
+_PROSE = re.compile(
+    r"(?<![\\A-Za-z])(?!sqrt|frac)[A-Za-z]{2,}\s|\S\s*\n\s*\S|[\u0370-\U0001f000]{2}"
+)
+_EDGES = ".:,;`\"'"
+_WINDOW = 300  # characters looked at after an announcement
 
 
-def extract(text: str, mode: str = "answer") -> str | None:
+def extract(text: str, protocol: str = "ours") -> str | None:
     """The final answer as a plain number ("1200", "-3.5", "1/2"), or None where there is none.
 
-    ``mode`` is one of ``MODES`` (see the module). Thousands separators, ``$``, ``%`` and a
-    trailing "." are taken off. A thought that was never closed has no answer. Raises
-    ``UserError`` for an unknown mode only.
+    ``protocol`` is one of ``PROTOCOLS`` (see the module); those of the harness give its filters'
+    match as it stands. A thought that was never closed has no answer. Raises ``UserError`` for an
+    unknown protocol only.
     """
-    if mode not in MODES:
-        raise UserError(f"unknown answer mode {mode!r}: use one of {', '.join(MODES)}")
-    answer = thoughts.split(text).answer
-    if mode == "strict":
-        return _strict(answer)
-    if mode == "flexible":
-        return _pick(_FLEXIBLE.findall(answer), last=True)
-    return _answer(answer)
+    if check(protocol) != "ours":
+        return _filtered(text or "", protocol)
+    return _ours(thoughts.split(text).answer)[0] or None
 
 
-def exact_match(text: str, gold: str, mode: str = "answer") -> bool:
+def check(protocol: str) -> str:
+    """The protocol, where it is a known one, else UserError."""
+    if protocol not in PROTOCOLS:
+        raise UserError(f"unknown protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
+    return protocol
+
+
+def exact_match(text: str, gold: str, protocol: str = "ours") -> bool:
     """Whether the completion's final answer equals the gold answer.
 
-    ``gold`` is a plain answer ("42", "$1,200", "1/2") or a whole GSM8K solution that ends in
-    ``#### n``. Numbers are compared by value (42 equals 42.0, 1/2 equals 0.5), units and % are
-    ignored; a gold answer that is no number is compared as text, case ignored, with the boxed
-    answer, the words after "answer is", or the whole answer part.
+    ``gold`` is a plain answer ("42", "$1,200", "12 km/h") or a whole GSM8K solution that ends in
+    ``#### n``. Numbers are compared by value (42 equals 42.0, 1/2 equals 0.5), units, currencies
+    and % are ignored; a gold answer that is no number is compared as text, case and typesetting
+    ignored, with what was announced, or the whole answer part.
     """
-    given, wanted = extract(text, mode), _gold_number(str(gold))
+    gold = str(gold)
+    if check(protocol) != "ours":
+        given = _filtered(text or "", protocol)
+        return given is not None and _unignored(given) == _unignored(gold)
+    wanted = _gold_number(gold)
+    given, said = _ours(thoughts.split(text).answer)
     if wanted is not None:
-        return given is not None and (given == wanted or _same_value(given, wanted))
-    answer = thoughts.split(text).answer
-    said = (_boxed(answer) or re.split(r"(?i)\banswer is:?\s", answer))[-1]
-    plain = _plain_text(str(gold).rsplit("####", 1)[-1])
-    return bool(plain) and _plain_text(said) == plain
+        return bool(given) and quantities.same(given, wanted)
+    bare = _bare(gold.rsplit("####", 1)[-1])
+    return bool(bare) and bare in _wordings(said)
+
+
+def _filtered(text: str, protocol: str) -> str | None:
+    """What the harness's filters take, None for its [invalid]."""
+    text = _STOPS.split(text.rsplit("</think>", 1)[-1].lstrip(), maxsplit=1)[0]
+    for pattern, which in _FILTERS[protocol]:
+        matches = re.findall(pattern, text)
+        if matches:
+            taken = matches[which]
+            return (taken if isinstance(taken, str) else next(filter(None, taken))).strip()
+    return None
+
+
+def _unignored(answer: str) -> str:
+    for pattern in _IGNORED:
+        answer = re.sub(pattern, "", answer)
+    return answer.lower()
 
 
 def _gold_number(gold: str) -> str | None:
     """The gold answer where it is a number: all of it but for a unit, or the announced one."""
-    plain = _FRACTION.sub(r"\1/\2", gold.rsplit("####", 1)[-1].replace("−", "-"))
-    whole = _WITH_UNIT.fullmatch(plain)
-    if whole:
-        return _clean(whole[1])
-    announced = [_announced(match["value"]) for match in _ANNOUNCED.finditer(plain)]
-    return announced[-1] if announced else None
+    tail = gold.rsplit("####", 1)[-1].strip()
+    if _ANNOUNCED.search(tail) or "\n" in tail:
+        return _ours(tail)[0] or None
+    phrase = quantities.plain(tail)
+    if re.match(r"[^\d]*[A-Za-z]{3}|\W*\d+[kK]\W*\Z", phrase) and "=" not in phrase:
+        return None  # words with a number in them, or 2k
+    return quantities.read(_spaced(phrase)) or None
 
 
-def _plain_text(answer: str) -> str:
-    """An answer that is no number, without the ways to typeset it."""
-    answer = re.sub(r"\\(?:left|right|[!,;])|[\s$]", "", answer)
-    return re.sub(r"\\[dt]frac", r"\\frac", answer).rstrip(".").casefold()
+def _ours(text: str) -> tuple[str | None, str]:
+    """The number that is given ("" where an expression is), and the words that give it."""
+    text = quantities.plain(text)
+    head = _this_turn(text)
+    option = ""
+    for number, said in _announced(head):
+        if not _OPTION.fullmatch(said):
+            return number, option or said
+        option = option or said  # its letter says nothing of numbers, what is before it may
+    if not _PROSE.search(head):
+        number, said = quantities.read(_spaced(head)), head
+    else:
+        said = _last_sentence(head) or _last_sentence(text)
+        number = quantities.read(said) or quantities.last(said)
+    return number, option or said or head.rsplit("\n", 1)[-1]
 
 
-def _strict(answer: str) -> str | None:
-    """The harness's strict patterns, in the order of its tasks."""
-    for pattern, last in ((_HASHES, False), (_ANSWER_IS, False), (_FINAL_ANSWER_IS, True)):
-        found = _pick(pattern.findall(answer), last)
-        if found is not None:
-            return found
-    return _pick([_first_number(inside) or "" for inside in _boxed(answer)], last=True)
+def _announced(text: str):
+    """Each announced answer, the last one first: its number ("" for an expression), its words."""
+    for match in reversed(list(_ANNOUNCED.finditer(text))):
+        if match["box"]:
+            said = _braced(text, match.end())
+            number = None if said is None else quantities.read(_spaced(said)) or ""
+        else:
+            said = _after(text, match.end(), mark=bool(match["mark"]))
+            number = said and (quantities.read(_spaced(said)) or "")
+        if said and re.search(r"[\w\\]", said):
+            yield number, said
 
 
-def _answer(text: str) -> str | None:
-    """The last announced answer before a further question, else the last number."""
-    text = _FRACTION.sub(r"\1/\2", text.replace("−", "-"))
-    turn = _NEXT_TURN.search(text, 1)
-    head = text[: turn.start()] if turn else text
-    for part in (head, text):
-        announced = [_announced(match["value"]) for match in _ANNOUNCED.finditer(part)]
-        numbers = [n for n in announced if n is not None]
-        if not numbers:
-            numbers = [n for n in map(_clean, _NUMBER.findall(part)) if n is not None]
-        if numbers:
-            return numbers[-1]
+def _spaced(phrase: str) -> str:
+    """The phrase with spaces between thousands taken out, where a number so spaced is stated."""
+    return re.sub(r"^([\s$:*\\(-]*\d{1,3})((?: \d{3})+)(?![\d/,.]*\d)", _joined, phrase)
+
+
+def _joined(match: re.Match) -> str:
+    return match[1] + match[2].replace(" ", "")
+
+
+def _after(text: str, start: int, mark: bool) -> str | None:
+    """The sentence after an announcement, on its line or, where that is empty, on the next."""
+    window = text[start : start + _WINDOW]
+    if mark and (
+        _HEADING.match(window) or not re.match(r"[\s$*:({\[\\]*(?:-\s?)?\$?\.?\d", window)
+    ):
+        return None
+    lines = [line for line in window.split("\n") if re.search(r"\w|\\", line)]
+    if not lines or _NO_ANSWER.match(lines[0]) or (mark and not window.split("\n")[0].strip()):
+        return None
+    line = lines[0] if window.startswith(lines[0]) else re.sub(r"^\s*[-*]\s+", "", lines[0])
+    box = _BOXED.search(line)
+    line = line[: box.start()] if box else line
+    return re.split(r"</answer>", _SENTENCE_END.split(line, maxsplit=1)[0])[0] or None
+
+
+def _braced(text: str, start: int) -> str | None:
+    """What stands before the brace that closes the one at ``start``; in so many characters."""
+    depth = 1
+    for end in range(start, min(len(text), start + _WINDOW)):
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        if depth == 0:
+            return text[start:end]
     return None
 
 
-def _announced(value: str) -> str | None:
-    """The number right after "the answer is"; in "5 + 3 = 8" the one after the equals sign."""
-    sentence = re.split(r"[.!?;](?:\s|$)|[}\n]", value, maxsplit=1)[0]
-    if "=" in sentence.lstrip(_LEAD):
-        sentence = sentence.rsplit("=", 1)[1]
-    lead = len(sentence) - len(sentence.lstrip(_LEAD))
-    start = sentence[lead:]
-    if not re.match(r"\.?[0-9]", start):
-        return None
-    sign = "-" if sentence[:lead].rstrip("$\\").endswith("-") else ""
-    number = _first_number(start)
-    return sign + number if number else None
+def _this_turn(text: str) -> str:
+    """The text up to where it goes on to another question after an answer was given."""
+    for turn in islice(_NEXT_TURN.finditer(text, 1), 20):
+        head = text[: turn.start()]
+        if not re.search(r"\w", head):
+            continue
+        if turn["chat"] or any(True for _ in _announced(head)):
+            return head
+        sentence = _last_sentence(head)
+        if sentence and _CONCLUDES.search(sentence) and not _PREMISE.match(sentence):
+            return head
+    return text
 
 
-def _boxed(text: str) -> list[str]:
-    r"""What is inside each ``\boxed{…}``, braces balanced; at most 300 characters are looked at."""
-    found = []
-    for match in _BOXED.finditer(text):
-        depth = 1
-        for end in range(match.end(), min(len(text), match.end() + 300)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                found.append(text[match.end() : end])
-                break
-    return found
+def _last_sentence(text: str) -> str:
+    """The last sentence with a number in it, no question where there is another; "" for none."""
+    text = _LIST_MARK.sub("", text)
+    end, asked = len(text), ""
+    stops = [m.end() for m in re.finditer(r"[.!?](?=[\s*)\"”]|\Z)|\n", text)]
+    for stop in [*reversed(stops), 0]:
+        sentence, end = text[stop:end].strip(), stop
+        if re.search(r"\d", sentence):
+            if not sentence.endswith("?"):
+                return sentence
+            asked = asked or sentence
+    return asked
 
 
-def _first_number(text: str) -> str | None:
-    match = _NUMBER.search(_FRACTION.sub(r"\1/\2", text))
-    return _clean(match[0]) if match else None
+def _wordings(said: str) -> set[str]:
+    """The ways in which an answer that is no number may be meant: all of it, its formula, what
+    stands after an equals sign."""
+    formulas = re.findall(r"\$([^$]+)\$", said)[-1:]
+    sides = [part.rsplit("=", 1)[-1] for part in (said, *formulas)]
+    return {_bare(part) for part in (said, *formulas, *sides)}
 
 
-def _pick(found: list[str], last: bool) -> str | None:
-    """The first or last match that holds a digit, cleaned."""
-    cleaned = [n for n in map(_clean, found) if n is not None]
-    return (cleaned[-1] if last else cleaned[0]) if cleaned else None
+def _bare(answer: str) -> str:
+    """An answer that is no number, without the ways to typeset it."""
+    answer = quantities.plain(answer)
+    answer = re.sub(r"\\[dt]frac", r"\\frac", re.sub(r"[\s$*°]|\^\\circ", "", answer))
+    answer = re.sub(r"\\(frac|sqrt)(\d)(\d)?", _with_braces, answer)
+    answer = re.sub(r"^(?:option|choice)?\(?([a-z])\)?$", r"\1", answer.casefold().strip(_EDGES))
+    return answer.strip(_EDGES)
 
 
-def _clean(number: str) -> str | None:
-    """ "$1,200." as "1200"; None where there is no digit."""
-    number = re.sub(r"[\s,$%]", "", number).rstrip(".")
-    return number if re.search(r"[0-9]", number) else None
-
-
-def _same_value(left: str, right: str) -> bool:
-    """Equal as numbers, exactly; what cannot be read as a number ("1.2.3") is not equal."""
-    try:
-        return Fraction(left) == Fraction(right)
-    except (ValueError, ZeroDivisionError):
-        return False
+def _with_braces(match: re.Match) -> str:
+    second = f"{{{match[3]}}}" if match[1] == "frac" and match[3] else match[3] or ""
+    return f"\\{match[1]}{{{match[2]}}}{second}"

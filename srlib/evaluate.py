@@ -276,7 +276,9 @@ class Study:
                 records = defences.complete(lm, *told)
         store.give_back()
         with self.run.spending("grading"):
-            grades = grading.grade(rows, records, self.run.base / "grades" / file)
+            grades = grading.grade(
+                rows, records, self.run.base / "grades" / file, self.values["protocol"]
+            )
         table = [
             {"arm": arm or style.name, "k": style.k, "m": style.m} | _graded(*parts)
             for parts in zip(rows, records, grades, strict=True)

@@ -16,14 +16,17 @@ from .errors import UserError
 from .params import place
 
 
-def grade(rows: list[data.Row], records: list[dict], path: Path) -> list[dict]:
+def grade(
+    rows: list[data.Row], records: list[dict], path: Path, protocol: str = "ours"
+) -> list[dict]:
     """One grade a completion from the offline graders, kept in `path` and never made twice.
 
-    Reasoning rows get `correct` (exact match of the final answer), the others a `label` of
-    `refusals.classify`, each with the reason; what a host's content filter stopped is "filtered".
+    Reasoning rows get `correct` (exact match by a `protocol` of `srlib.answers`), the others a
+    `label` of `refusals.classify`, each with the reason; what a host's content filter stopped is
+    "filtered".
     Grades are found by completion and grader version.
     """
-    grader = f"offline/{grader_version()}"
+    grader = f"offline/{grader_version()}/{answers.check(protocol)}"
     with store.lock(path):
         made = {g["completion"]: g for g in store.read(path) if g["grader"] == grader}
         fresh = []
@@ -39,8 +42,9 @@ def grade(rows: list[data.Row], records: list[dict], path: Path) -> list[dict]:
 def _grade(row: data.Row, record: dict, grader: str) -> dict:
     verdict = {"label": None, "correct": None, "reason": ""}
     if row.kind == "reasoning":
-        found = answers.extract(record["text"])
-        verdict["correct"] = answers.exact_match(record["text"], row.gold)
+        protocol = grader.rsplit("/", 1)[1]
+        found = answers.extract(record["text"], protocol)
+        verdict["correct"] = answers.exact_match(record["text"], row.gold, protocol)
         verdict["reason"] = f"found {found}, gold {answers.extract(row.gold)}"
     if row.kind != "reasoning" or replies.finish(record["finish"]) == "filtered":
         label = _label(row.prompt, record["text"], record["finish"])
@@ -62,7 +66,14 @@ def _label(prompt: str, text: str, finish: str) -> tuple[str | None, str]:
 def grader_version() -> str:
     """A digest of the offline graders' code and phrases: changed graders grade anew."""
     here = Path(__file__).parent
-    parts = ("answers.py", "refusals.py", "coherence.py", "thoughts.py", "replies.py")
+    parts = (
+        "answers.py",
+        "quantities.py",
+        "refusals.py",
+        "coherence.py",
+        "thoughts.py",
+        "replies.py",
+    )
     found = [here / p for p in parts] + [here / "assets/refusal_patterns.yaml"]
     return store.digest([store.file_digest(p) for p in found], 12)
 

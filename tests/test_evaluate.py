@@ -47,6 +47,7 @@ def test_a_sound_run_passes_and_gives_its_rows(values):
         ({"safety_shots": [7]}, "7 safety demonstrations"),
         ({"layout": "columns"}, "turns, inline"),
         ({"reasoning_data": "missing.jsonl"}, "does not exist"),
+        ({"protocol": "lm-eval"}, "ours, lm-eval-strict, lm-eval-flexible"),
     ],
 )
 def test_bad_input_is_one_clear_line(values, change, words):
@@ -96,6 +97,10 @@ def test_grades_are_made_once_and_by_grader_version(tmp_path, monkeypatch):
     size = (tmp_path / "g.jsonl").stat().st_size
     assert grading.grade(rows, made, tmp_path / "g.jsonl") == grades
     assert (tmp_path / "g.jsonl").stat().st_size == size
+    harness = grading.grade(rows, made, tmp_path / "g.jsonl", "lm-eval-strict")
+    assert harness[0]["grader"] == grades[0]["grader"].replace("ours", "lm-eval-strict")
+    assert (tmp_path / "g.jsonl").stat().st_size > size
+    size = (tmp_path / "g.jsonl").stat().st_size
     monkeypatch.setattr(grading, "grader_version", lambda: "other")
     grading.grade(rows, made, tmp_path / "g.jsonl")
     assert (tmp_path / "g.jsonl").stat().st_size > size
