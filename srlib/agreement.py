@@ -181,7 +181,8 @@ def _about(name: str) -> str:
 def _pyrit(path: str, label: str, rows: list[dict], seen: str = "yes") -> list[dict]:
     _need(rows, {"prompt", "completion", "label"}, path)
     name = "refusal" if label == _OFF_TOPIC else "objective"
-    return _rows(rows, (f"pyrit {name}", "several", "attacked", label, seen), "label", path)
+    model = "several" if seen == "yes" else "several, from the wheel"
+    return _rows(rows, (f"pyrit {name}", model, "attacked", label, seen), "label", path)
 
 
 def _wheel(path: Path) -> list[dict]:
