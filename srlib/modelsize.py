@@ -38,23 +38,34 @@ class Size:
 def of(model: str, outputs: Path) -> Size:
     """The size of a model as `models.load` takes it. Raises UserError where its config cannot be
     read (no network, a gated page), or is of no causal language model that transformers knows."""
-    return _size(model, models.resolve(model, outputs)[0])
+    return measure(_net(model, models.resolve(model, outputs)[0]))
+
+
+def linear(model: str, outputs: Path) -> list[str]:
+    """The names of a model's linear layers but the last, such as "model.layers.0.mlp.up_proj".
+    Raises UserError as `of` does."""
+    import torch
+
+    net = _net(model, models.resolve(model, outputs)[0])
+    head = net.get_output_embeddings()
+    named = net.named_modules()
+    return [name for name, m in named if isinstance(m, torch.nn.Linear) and m is not head]
 
 
 @cache
-def _size(model: str, source: str) -> Size:
+def _net(model: str, source: str):
+    """The model on torch's `meta` device."""
     import torch
     from transformers import AutoModelForCausalLM
 
     try:
         with models.quiet(), torch.device("meta"):
-            net = AutoModelForCausalLM.from_config(_config(model, source))
+            return AutoModelForCausalLM.from_config(_config(model, source))
     except Exception as error:  # as many types as there are ways to have no config
         told = " ".join(str(error).split())[:120]
         raise UserError(
             f"the config of model {model!r} cannot be read ({type(error).__name__}: {told})"
         ) from error
-    return measure(net)
 
 
 def _config(model: str, source: str):

@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 
+from srlib import bounds
 from srlib.errors import UserError
 
 _TYPES = {t.__name__: t for t in (int, float, str, bool, list, dict)} | {"Literal": Literal}
@@ -147,7 +148,8 @@ def check(values: dict[str, Any], signature: dict[str, Parameter], where: str) -
     """All values of `signature`, those not in `values` by default, in the signature's order.
 
     Types are strict (no text for a bool, no bool or 8.0 for an int), but a float may be an int, or
-    text such as "1e-5", no number to YAML 1.1. UserError: `where` and the first three problems.
+    text such as "1e-5", no number to YAML 1.1; then come the bounds (`srlib.bounds`). UserError:
+    `where` and the first three problems.
     """
     from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
@@ -164,6 +166,7 @@ def check(values: dict[str, Any], signature: dict[str, Parameter], where: str) -
             words = f" ({_WORDS[p.annotation]})" if p.annotation in _WORDS else ""
             example = f", such as {_show(p.default)}" if name in values else ""
             problems.append(f"{name} is {_show(value)}, expected {p.annotation}{words}{example}")
+    problems += bounds.faults({name: checked[name] for name in signature if name in checked})
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError(f"{where}: {'; '.join(problems[:3])}{more}")
@@ -189,7 +192,17 @@ def _nearest(word: str, known: Iterable[str], every: bool = False) -> str:
 
 
 class Loader(yaml.SafeLoader):
-    """The safe loader, where a key given twice is an error: plain YAML takes the last."""
+    """The safe loader, where what YAML 1.1 reads otherwise than it looks is an error: a key given
+    twice (the last counts), 010 (8, to base 8), 1:30 (90, to base 60)."""
+
+    def _number(self, node: yaml.ScalarNode) -> int | float:
+        if ":" in node.value or re.match(r"[-+]?0[0-9_]+$", node.value):
+            base = 60 if ":" in node.value else 8
+            read = f"{node.value} would be read to base {base}: write a plain number, or quote text"
+            raise yaml.MarkedYAMLError(problem=read, problem_mark=node.start_mark)
+        if node.tag.endswith("int"):
+            return super().construct_yaml_int(node)
+        return super().construct_yaml_float(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [k for k, _ in node.value if isinstance(k, yaml.ScalarNode)]
@@ -198,6 +211,10 @@ class Loader(yaml.SafeLoader):
                 twice = f'"{key.value}" is given twice'
                 raise yaml.MarkedYAMLError(problem=twice, problem_mark=key.start_mark)
         return super().construct_mapping(node, deep)
+
+
+for _tag in ("int", "float"):
+    Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", Loader._number)
 
 
 def load(path: str | Path, notebook: str | Path | None = None) -> ParamFile:

@@ -134,7 +134,7 @@ def train(
     and by kind.
     Raises UserError for rows of another method, too few of them, or longer ones than are allowed.
     """
-    _check_rows(name, rows, preference)
+    check_rows(name, rows, preference)
     dtype = models.pick_dtype(dtype)
     told = {k: v for k, v in asdict(preference).items() if k != "checkpoint_minutes"}
     made_by = [base.fingerprint(outputs), rows, told, dtype]
@@ -149,7 +149,8 @@ def train(
     return folder
 
 
-def _check_rows(name: str, rows: list[dict], p: Preference) -> None:
+def check_rows(name: str, rows: list[dict], p: Preference) -> None:
+    """Raise UserError where rows are of another method, or too few for a batch."""
     if not rows:
         raise UserError(f"arm {name!r} has no training rows")
     lacking = {c for r in rows for c in COLUMNS[p.method] if not r.get(c)}

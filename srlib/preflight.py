@@ -17,7 +17,7 @@ from . import (
     data,
     defences,
     finetune,
-    grading,
+    foresight,
     judges,
     launched,
     mixtures,
@@ -47,7 +47,7 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     answers.check(values.get("protocol", "ours"))
     agreement.load(values.get("labelled", ()))
     if values.get("completions"):  # made elsewhere: no model is needed, no rows are asked
-        grading.from_file(values["completions"])
+        foresight.completions(values)
         return {}
     served.preflight(values, outputs)
     if not served.asked(values) or served.trains(values):
@@ -84,6 +84,7 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
         models.resolve(values["unaligned_model"], outputs)
     for folder in values.get("more_arms", {}).values():
         models.fingerprint(values["model"], outputs, (place(folder),))
+    foresight.check(values, prompts_of, outputs)
     return rows
 
 

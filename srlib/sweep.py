@@ -104,8 +104,8 @@ def _read(path: Path) -> dict:
         near = [str(p) for p in (params.root() / "params/sweeps").glob("*.yaml")]
         raise UserError(f"no sweep file {path}{meant(str(path), near)}")
     try:
-        told = yaml.load(path.read_text("utf-8"), params.Loader)
-    except yaml.YAMLError as error:
+        told = yaml.load(path.read_text("utf-8-sig"), params.Loader)
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(told, dict) or "base" not in told:
         raise UserError(f"{path}: give a sweep its `base: PROFILE` and its `grid:`")

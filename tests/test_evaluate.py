@@ -141,7 +141,7 @@ def test_files_for_real_models_are_sound_and_their_sets_mix(file, tmp_path):
     for name in values.get("judges", {}):
         judges.template(name)
     smaller |= {"judges": {}} if "judges" in values else {}
-    smaller |= {"unaligned_model": ""} if "unaligned_model" in values else {}
+    smaller |= {"unaligned_model": "embedded"} if "unaligned_model" in values else {}
     for name in ("short_sets", "growth_sets"):  # the mirror has no MetaMathQA
         if name in values:
             sets = ["gsm8k-solutions" if s == "metamath" else s for s in values[name]]

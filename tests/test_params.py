@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nbformat
 import pytest
 
@@ -175,22 +177,65 @@ def test_load_takes_a_file_of_any_name_with_its_notebook(project):
     ("text", "said"),
     [
         (HEADER + "limit: 8\narms: [direct\n", "line 4"),
-        (HEADER + "limit: 8\nlimit: 9\n", 'line 3: not readable as YAML: "limit" is given twice'),
+        (HEADER + "limit: 8\nlimit: 9\n", 'line 3: not readable as YAML: "limit" is given twi'),
         (HEADER + "weights: {math: 1, math: 2}\n", '"math" is given twice'),
         (HEADER + "- 8\n", "give at least one parameter"),
         (HEADER, "give at least one parameter"),
         ("limit: 8\n", "start with a line such as"),
         ("# two CPU cores; 4 GB\nlimit: 8  # 6 minutes\n", "start with a line such as"),
-        (HEADER + "limt: 8\n", 'did you mean "limit"?'),
+        (HEADER + "limt: 8\n", 'did you mean "limit"'),
         (HEADER + "arms: [!!python/name:os.system x]\n", "not readable as YAML"),
         (HEADER + "model: 2024-13-45\n", "not readable as YAML"),
+        (HEADER + "limit: 010\n", "line 2: .* 010 would be read to base 8"),
+        (HEADER + "limit: -1:30\n", "-1:30 would be read to base 60"),
+        (HEADER + "learning_rate: 1:30.5\n", "1:30.5 would be read to base 60"),
+        (HEADER + "shots: [4, 00]\n", "00 would be read to base 8"),
+        (HEADER + "weights: {math: 12:30:00}\n", "12:30:00 would be read to base 60"),
+        (HEADER + "limit: 08\n", 'limit is "08", expected int'),
+        (HEADER + "limit: 0o17\n", 'limit is "0o17", expected int'),
+        (HEADER + "limit: 1e3\n", 'limit is "1e3", expected int'),
+        (HEADER + "model: no\n", "model is false, expected str"),
+        (HEADER + "model: 2024-01-02\n", "model is datetime.date"),
+        (HEADER + "limit: 3\n\tmodel: x\n", "line 3: not readable as YAML"),
+        (HEADER + "limit: 3\n---\nlimit: 4\n", "found another document"),
+        (HEADER + "limit: 99999999999999999999\n", "give 2147483647 or less"),
     ],
 )
 def test_load_says_what_is_wrong(project, text, said):
     path = project / "params/quick/01_demo.yaml"
     path.write_text(text)
     message = fails(params.load, path)
-    assert said in message and "01_demo.yaml" in message
+    assert re.search(said, message) and "01_demo.yaml" in message
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "taken"),
+    [
+        ("limit: 1_000", "limit", 1000),
+        ("limit: 0x10", "limit", 16),
+        ("limit: +5", "limit", 5),
+        ("learning_rate: 1e-4", "learning_rate", 1e-4),
+        ("learning_rate: .5", "learning_rate", 0.5),
+        ("sample: yes", "sample", True),
+        ("sample: off", "sample", False),
+        ('model: "010"', "model", "010"),
+        ('model: "1:30"', "model", "1:30"),
+    ],
+)
+def test_load_reads_what_was_meant(project, line, name, taken):
+    path = project / "params/quick/01_demo.yaml"
+    for begun in (HEADER, "\ufeff" + HEADER.replace("\n", "\r\n")):
+        path.write_text(begun + line + "\n", "utf-8", newline="")
+        assert params.load(path).values[name] == taken
+
+
+def test_a_path_starts_at_the_project(project, monkeypatch):
+    monkeypatch.setenv("HOME", str(project / "home"))
+    for folder in (project, project / "notebooks", project / "params/quick"):
+        monkeypatch.chdir(folder)
+        assert params.place("data/x.csv") == project / "data/x.csv"
+    assert params.place("~/x.csv") == project / "home/x.csv"
+    assert params.place("/x.csv").as_posix() == "/x.csv"
 
 
 def test_load_offers_the_nearest_file_and_notebook(project):
