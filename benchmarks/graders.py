@@ -149,36 +149,35 @@ def shares(kinds: dict[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def labels(files: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Agreement by labelled set and model, and pooled; attack success beside a judge's."""
-    rows = agreement.graded(agreement.load(files))
+def labels(files: list[str]) -> dict[str, pd.DataFrame]:
+    """Agreement by set and model, and pooled; `ranking`: attack success beside a judge's."""
+    rows = agreement.graded(agreement.load([str(Path(file).resolve()) for file in files]))
     several = rows.groupby("data")["model"].transform("nunique") > 1
     pooled = rows[several].assign(model="all", seen="")
-    table = pd.concat([agreement.table(r) for r in (rows, pooled)], ignore_index=True)
+    table = [agreement.table(r) for r in (rows, pooled)]
     judged = rows[rows["data"] == "lrm_strongreject"]
-    whole = {(r["arm"], str(r["id"])): _joined(r) for r in _recorded("lrm_strongreject")}
-    told = judged.assign(
-        completion=[whole[key] for key in zip(judged["model"], judged["id"], strict=True)]
-    )
-    told = agreement.graded(told.drop(columns=["verdict", "agreeing"]))
-    told = told.assign(data="lrm_strongreject, thought + answer")
-    more = [agreement.table(r) for r in (told, told.assign(model="all", seen="")) if len(r)]
-    ranking = []
+    whole = {
+        (r["arm"], str(r["id"])): re.sub("</?think>", "", r["thought"]) + "\n\n" + r["completion"]
+        for r in _recorded("lrm_strongreject")
+    }
+    texts = [whole[key] for key in zip(judged["model"], judged["id"], strict=True)]
+    joined = agreement.graded(judged.assign(completion=texts, data="the same, thought + answer"))
+    table += [agreement.table(r) for r in (joined, joined.assign(model="all", seen="")) if len(r)]
+    return {"labels": pd.concat(table, ignore_index=True), "ranking": _ranking(judged)}
+
+
+def _ranking(judged: pd.DataFrame) -> pd.DataFrame:
+    table = []
     for model, group in judged.groupby("model"):
         ours = metrics.rate(int((group["verdict"] == "compliance").sum()), len(group))
-        theirs = metrics.rate(int(group["truth"].sum()), len(group))
+        judge = metrics.rate(int(group["truth"].sum()), len(group))
         row = {"model": model, "n": ours.n, "ours": ours.value, "low": ours.low, "high": ours.high}
-        row |= {"judge": theirs.value, "judge_low": theirs.low, "judge_high": theirs.high}
-        ranking.append(row)
-    ranking = pd.DataFrame(ranking)
-    if len(ranking):
-        for side in ("ours", "judge"):
-            ranking[f"rank_{side}"] = ranking[side].rank(ascending=False, method="min").astype(int)
-    return pd.concat([table, *more], ignore_index=True), ranking
-
-
-def _joined(row: dict) -> str:
-    return re.sub(r"</?think>", "", row["thought"]) + "\n\n" + row["completion"]
+        row |= {"judge": judge.value, "judge_low": judge.low, "judge_high": judge.high}
+        table.append(row)
+    for side in ("ours", "judge"):
+        for row in table:
+            row[f"rank_{side}"] = 1 + sum(other[side] > row[side] for other in table)
+    return pd.DataFrame(table)
 
 
 def _recorded(name: str) -> list[dict]:
@@ -191,10 +190,10 @@ def gsm8k() -> pd.DataFrame:
     """Accuracy of recorded GSM8K outputs by each way to read an answer, and as published."""
     table, records = [], pd.DataFrame(_recorded("recorded_gsm8k"))
     for arm, rows in records.groupby("arm") if len(records) else ():
-        for mode in answers.MODES:
+        for protocol in answers.PROTOCOLS:
             pairs = zip(rows["completion"], rows["gold"], strict=True)
-            right = metrics.rate(sum(answers.exact_match(*p, mode) for p in pairs), len(rows))
-            row = {"model": arm, "mode": mode, "n": right.n, "accuracy": right.value}
+            right = metrics.rate(sum(answers.exact_match(*p, protocol) for p in pairs), len(rows))
+            row = {"model": arm, "protocol": protocol, "n": right.n, "accuracy": right.value}
             row |= {"low": right.low, "high": right.high, "published": PUBLISHED.get(arm)}
             table.append(row | {"difference": right.value - PUBLISHED.get(arm, float("nan"))})
     return pd.DataFrame(table)
@@ -230,7 +229,7 @@ def main(
     makers = {
         "babble": lambda: {"babble": shares(babble(each) | (untrained(each) if model else {}))},
         "other": lambda: {"other": shares(other(each))},
-        "labels": lambda: dict(zip(("labels", "ranking"), labels(with_labels or []), strict=True)),
+        "labels": lambda: labels(with_labels or []),
         "gsm8k": lambda: {"gsm8k": gsm8k()},
         "speed": lambda: {"speed": speed(each)},
     }

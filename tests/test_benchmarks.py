@@ -73,8 +73,8 @@ def test_graders_are_measured_on_what_is_there_and_no_harmful_text_is_shown(tmp_
     assert [row["n"] for row in found["labels"]] == [2, 2, 2]  # answers, then thought + answer
     assert found["labels"][0]["kappa"] == 1
     assert (found["ranking"][0]["ours"], found["ranking"][0]["judge"]) == (0.5, 0.5)
-    read = {row["mode"]: row["accuracy"] for row in found["gsm8k"]}
-    assert read == {"answer": 0.5, "strict": 0.5, "flexible": 0.5}
+    assert [row["accuracy"] for row in found["gsm8k"]] == [0.5, 0.5, 0.5]
+    assert len({row["protocol"] for row in found["gsm8k"]}) == 3
     assert found["speed"][0]["n"] == 2 and found["speed"][0]["seconds_for_2400"] > 0
     told = done.stdout + out.read_text() + (tmp_path / "graders.csv").read_text()
     assert "zorble" not in told.lower()
