@@ -50,12 +50,15 @@ _ANNOUNCED = re.compile(
 _NO_ANSWER = re.compile(
     r"\W*(?:as\s+follows|below|above|found|obtained|given|calculated|not\b)", re.I
 )
-_HEADING = re.compile(r"[ \t*]*(?:\d+\s*[.):]\s+[A-Za-z*]|\d+\s+[-–—]\s+[A-Za-z])")
+_COMMENT = re.compile(r"\W*(?:in)?(?:correct|right|wrong|valid|reasonable|consistent)\b", re.I)
+_DIGIT = re.compile(r"\d")
+_HEADING = re.compile(r"[ \t*]*\d+(?:\s*[.):]\s+[A-Za-z*]|\s+[-–—]\s+[A-Za-z]|(?:st|nd|rd|th)\b)")
 _SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bapprox)[.!?;](?=[\s*)\"”]|\Z)")
 _LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,3}[.)](?=\s|\Z)|[-*•](?=\s))", re.MULTILINE)
 # Where a base model runs on into a further question: the harness's stop strings and chat roles.
 _NEXT_TURN = re.compile(
-    r"\n[ \t*#]*(?:Question|Q|Human|User|Problem|Instruction)\s*(?:\d+\s*)?:"
+    r"\n[ \t*#]*(?:(?:Question|Q|Human|User|Problem|Instruction)\s*(?:\d+\s*)?:"
+    r"|(?:Example|Exercise|Problem|Question)\s+\d+\s*[.:])"
     r"|(?P<chat>\b(?:Human|User)\s*:|</s>|<\|im_(?:end|start)\|>|<\|e(?:ot_id|nd)[a-z_]*\|>)"
 )
 _CONCLUDES = re.compile(
@@ -132,37 +135,42 @@ def _gold_number(gold: str) -> str | None:
     if _ANNOUNCED.search(tail) or "\n" in tail:
         return _ours(tail)[0] or None
     phrase = quantities.plain(tail)
-    if re.match(r"[^\d]*[A-Za-z]{3}|\W*\d+[kK]\W*\Z", phrase) and "=" not in phrase:
-        return None  # words with a number in them, or 2k
-    return quantities.read(_spaced(phrase)) or None
+    read = quantities.read if "=" in phrase else quantities.whole
+    return read(_spaced(phrase)) or None
 
 
 def _ours(text: str) -> tuple[str | None, str]:
     """The number that is given ("" where an expression is), and the words that give it."""
     text = quantities.plain(text)
     head = _this_turn(text)
-    option = ""
+    words = ""
     for number, said in _announced(head):
-        if not _OPTION.fullmatch(said):
-            return number, option or said
-        option = option or said  # its letter says nothing of numbers, what is before it may
+        words = words or said
+        if number is not None:
+            return number, words
     if not _PROSE.search(head):
         number, said = quantities.read(_spaced(head)), head
     else:
         said = _last_sentence(head) or _last_sentence(text)
         number = quantities.read(said) or quantities.last(said)
-    return number, option or said or head.rsplit("\n", 1)[-1]
+    return number, words or said or head.rsplit("\n", 1)[-1]
 
 
 def _announced(text: str):
-    """Each announced answer, the last one first: its number ("" for an expression), its words."""
+    """Each announced answer, the last one first: its number ("" for another answer, None for words
+    that leave it open), and its words."""
     for match in reversed(list(_ANNOUNCED.finditer(text))):
         if match["box"]:
             said = _braced(text, match.end())
             number = None if said is None else quantities.read(_spaced(said)) or ""
         else:
             said = _after(text, match.end(), mark=bool(match["mark"]))
-            number = said and (quantities.read(_spaced(said)) or "")
+            phrase = re.sub(r"(?<=\d)[kK](?![\w$])", " thousand", _spaced(said or ""))
+            number = quantities.read(phrase) or ""
+            if not number and _DIGIT.search(text, match.end(), match.end() + 2000):
+                number = "" if _DIGIT.search(said or "") else None
+        if _OPTION.fullmatch(said or ""):
+            number = None  # the letter of an option; its number may stand before
         if said and re.search(r"[\w\\]", said):
             yield number, said
 
@@ -184,7 +192,12 @@ def _after(text: str, start: int, mark: bool) -> str | None:
     ):
         return None
     lines = [line for line in window.split("\n") if re.search(r"\w|\\", line)]
-    if not lines or _NO_ANSWER.match(lines[0]) or (mark and not window.split("\n")[0].strip()):
+    if (
+        not lines
+        or _NO_ANSWER.match(lines[0])
+        or _COMMENT.match(lines[0])
+        or (mark and not window.split("\n")[0].strip())
+    ):
         return None
     line = lines[0] if window.startswith(lines[0]) else re.sub(r"^\s*[-*]\s+", "", lines[0])
     box = _BOXED.search(line)
@@ -241,7 +254,9 @@ def _wordings(said: str) -> set[str]:
 def _bare(answer: str) -> str:
     """An answer that is no number, without the ways to typeset it."""
     answer = quantities.plain(answer)
-    answer = re.sub(r"\\[dt]frac", r"\\frac", re.sub(r"[\s$*°]|\^\\circ", "", answer))
+    answer = re.sub(
+        r"\\[dt]frac", r"\\frac", re.sub(r"(?<!\d)\s+|\s+(?!\d)|[$*°]|\^\\circ", "", answer)
+    )
     answer = re.sub(r"\\(frac|sqrt)(\d)(\d)?", _with_braces, answer)
     answer = re.sub(r"^(?:option|choice)?\(?([a-z])\)?$", r"\1", answer.casefold().strip(_EDGES))
     return answer.strip(_EDGES)

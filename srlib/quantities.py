@@ -25,8 +25,13 @@ _MARKUP = (
     (re.compile(rf"(?<=\d),?{_SEPARATOR}(?=\d{{3}}(?!\d))"), ""),
     (re.compile(rf"(?<=\d),{_SEPARATOR}(?=\d{{2}},)"), ","),
     (re.compile(r"(?<![\d.,])(\d{1,3})\.(\d{3})\.(\d{3})(?![\d.])"), r"\1\2\3"),
+    (re.compile(r"\\(?:begin|end)\{(?:align|aligned|gather|equation|split)\*?\}|&(?=\s*=)"), " "),
     (re.compile(r"\\\\(?:\[\w{1,9}\])?"), r" \\newline "),
-    (re.compile(r"\\[!\[\]()]|\\(?:left|right|[bB]ig+[lr]?|displaystyle|limits)(?![A-Za-z])"), " "),
+    (re.compile(r"\\[!\[\]()]|\\[hv]space\*?\{[^{}]{0,20}\}|\\color\{\w{0,20}\}"), " "),
+    (re.compile(r"\\(?:left|right|[bB]ig+[lr]?|displaystyle|[lL]arge|bf|rm)(?![A-Za-z])"), " "),
+    (re.compile(r"\\boxed[ ]([^\s{}$\\]+)"), r"\\boxed{\1}"),
+    (re.compile(r"(?<=\d) and a half\b"), " 1/2"),
+    (re.compile(r"(?<=\d) and a quarter\b"), " 1/4"),
     (re.compile(r"\\[,;:> ]|\\q?quad(?![A-Za-z])|&nbsp;|[~]"), " "),
     (re.compile(r"</?(?:b|strong|i|em|u|br|p|span|code)\s*/?>", re.IGNORECASE), " "),
     (re.compile(r"\\(?:\$|pounds|euro|textdollar|texteuro)(?![A-Za-z])"), "$"),
@@ -64,24 +69,24 @@ _WORDED = re.compile(
     r"[\s*_`$:(\"]*(?:only\s|just\s|exactly\s|about\s)?(?P<sign>(?:negative|minus)\s)?(?P<words>"
     rf"(?:{'|'.join(_WORDS)})"
     rf"(?:(?:[\s-]|\sand\s)(?:{'|'.join(_WORDS)}|hundred|thousand|million|billion)\b)*)"
-    r"\b(?!\s+of\b|-)",
+    r"\b(?!\s+(?:of|half|third|quarter|fourth|fifth)|-)",
     re.IGNORECASE,
 )
 # A minus right after a word, a number or a bracket is a hyphen or a subtraction: "3-5 days".
 NUMBER = re.compile(
     rf"(?<![\d.])(?P<sign>(?<![\w)\]}}])-)?(?P<money>\$\s?)?(?P<sign2>(?<![\w)\]}}])-\s?)?"
-    rf"(?<![\d.])(?:(?P<power>10)\s?(?:\^|\*\*)\s?(?P<of>-?\d{{1,3}})(?![\d.])|"
+    rf"(?<![\d.])(?:(?P<power>\d{{1,4}})\s?(?:\^|\*\*)\s?(?P<of>-?\d{{1,3}})(?![\d.])|"
     rf"(?P<digits>{_DIGITS})"
     r"(?:(?:\s+(?:and\s+)?|\s?-\s?)(?P<over>\d+)\s?/\s?(?P<under>\d+)(?![\d/])"
     r"|\s?/\s?(?P<by>\d+(?:\.\d+)?)(?![\d/]))?"
     r"(?:[eE](?P<e>[-+]?\d{1,3})(?![\w])"
     r"|\s?[×x*]\s?10\s?(?:\^|\*\*)\s?[({]?(?P<ten>[-+]?\d{1,3})[)}]?)?"
-    r"(?:\s{0,3}(?P<scale>hundred|thousand|lakh|million|crore|billion|trillion|mn|bn)s?\b"
+    r"(?:\s{0,3}(?P<scale>(?i:hundred|thousand|lakh|million|crore|billion|trillion|mn|bn))s?\b"
     r"|(?P<letter>[kKmMbB])\b)?)"
 )
 # What may stand before and after the number of a phrase, and be no part of it.
-_LEAD = re.compile(r"[\s:=+—*_`$\\({\[≈~>\"“”'‘’→]+")
-_TAIL = re.compile(r"[\s*_`$\\)}\].,;:!?…\"“”'‘’]+\Z")
+_LEAD = re.compile(r"[\s:=+—*_`$\\({\[≈~<>\"“”'‘’→]+")
+_TAIL = re.compile(r"[\s*_`$\\)}\]>.,;:!?…\"“”'‘’]+\Z")
 _HEDGE = re.compile(
     r"(?:(?:therefore|thus|hence|simply|just|only|exactly|approximately|approx\.?|about|around|"
     r"roughly|nearly|almost|equal\s+to|a\s+total\s+of|at\s+(?:least|most)|[a-zA-Z]\s*=)[\s,:$*]*)+",
@@ -98,13 +103,13 @@ _COMPOUND = re.compile(
     r"\s*(?:hours?|minutes?|feet|foot|ft|dollars?|pounds?|days?|weeks?|years?|yards?)"
     r"[\s,]*(?:and\s+)?\d+\s*[a-z]+[\s.]*\Z"
 )
-_REMARK = re.compile(r"(?<=[\s\w.%$*])\((?=[^()]*[A-Za-z=])[^()]*\)?")
+_REMARK = re.compile(r"(?<=[\s\w.%$*])[(\[](?=[^()\[\]]*[A-Za-z=])[^()\[\]]*[)\]]?")
 _REASON = re.compile(
-    r"[\s,]\(?(?:because|since|assuming|given that|where|which|so that|i\.e\.)\s", re.I
+    r"[\s,]\(?(?:because|since|assuming|given that|where|which|so that|i\.e\.|check:|note:)\s", re.I
 )
 _ALGEBRA = re.compile(
     r"\d[a-wyzA-WYZ](?![A-Za-z\d])|\d[xX](?![A-Za-z\d\s])|(?<![A-Za-z])[a-zA-Z]\s*(?:\^|[-+*/])"
-    r"|[-+*/]\s*[a-zA-Z](?![A-Za-z])|\\(?!text)[a-z]{2,}"
+    r"|[-+*/]\s*[a-zA-Z](?![A-Za-z])|\\(?!text|newline)[a-z]{2,}"
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])(?!sqrt)[A-Za-z]{3,}|[\u0370-\U0001f000]{2}")
 # A number after these is one that was given, where the sentence has another.
@@ -164,10 +169,11 @@ def written(match: re.Match) -> str | None:
     sign = "-" if match["sign"] or match["sign2"] else ""
     letter = (match["letter"] or "").lower()
     money = match["money"] or "$" in match.string[max(0, match.start() - 2) : match.start()]
-    if letter and letter != "k" and not money:
-        return None  # 5m are metres, $5m are millions
+    if letter and (not money or match.string[match.end() :].startswith("$")):
+        return None  # 5m are metres, 2k is an expression, $5m and $2k are millions and thousands
     if match["power"]:
-        return sign + str(Fraction(10) ** int(match["of"]))
+        power = Fraction(match["power"]) ** int(match["of"]) if int(match["power"]) else Fraction(0)
+        return sign + str(power)
     digits = match["digits"].replace(",", "")
     parts = ("over", "e", "ten", "scale", "letter")
     if not any(match[part] for part in parts):
@@ -202,17 +208,17 @@ def read(phrase: str) -> str | None:
     """
     phrase = _REASON.split(_REMARK.sub(" ", phrase), maxsplit=1)[0]
     number, sides = None, phrase.split("=")
-    if len(sides) > 1 and not _ALGEBRA.search("=".join(sides[:-1])):
-        several = len(sides) > 2 and re.search(r"(?:,|\band)\s*[a-z]\s*\Z", sides[-2])
-        number = None if several else _whole(sides[-1]) or _whole(sides[0])
-    number = _whole(phrase) if number is None else number
+    several = len(sides) > 2 and re.search(r"(?:,|\band)\s*[a-z]\s*\Z", sides[-2])
+    if len(sides) > 1 and not several and not _ALGEBRA.search(phrase):
+        number = next(filter(None, map(whole, reversed(sides))), None)
+    number = whole(phrase) if number is None else number
     number = _worded(phrase) if number is None else number
     if number is not None or re.search(r"[A-Za-z\\\d]", phrase) is None:
         return number
     return (of_sentence(phrase) if _WORD.search(phrase) else None) or ""
 
 
-def _whole(phrase: str) -> str | None:
+def whole(phrase: str) -> str | None:
     """The number where the phrase is nothing else but a lead, and a unit or words after it."""
     start = 0
     for pattern in (_LEAD, _HEDGE, _LEAD):
@@ -223,7 +229,7 @@ def _whole(phrase: str) -> str | None:
     if match is None or not _ends(phrase, match):
         return None
     number = written(match)
-    if number is None and match["letter"]:
+    if number is None and match["letter"] == "m":
         number = match["digits"].replace(",", "")
     return f"-{number}" if dashed and number else number
 
@@ -254,7 +260,7 @@ def _ends(phrase: str, match: re.Match) -> bool:
 
 def of_sentence(sentence: str) -> str | None:
     """The number that a sentence gives: a bold one, else the first that is not a condition."""
-    bold = [number for part in _BOLD.findall(sentence) if (number := _whole(part))]
+    bold = [number for part in _BOLD.findall(sentence) if (number := whole(part))]
     if bold:
         return bold[-1]
     total = _TOTAL.search(sentence)

@@ -48,7 +48,7 @@ def test_extract(text, ours, strict, flexible):
 WRITTEN = {
     "9500": r"9,500 | 9{,}500 | 9\,500 | 9\;500 | 9\ 500 | 9,\!500 | 9\!500 | 9~500 | 9 500"
     r"| 9_500"
-    r"| 9'500 | 9’500 | \$9{,}500 | $9,500.00 | 9.5 thousand | 9{\,}500 | 9\text{,}500 | 9.5k",
+    r"| 9'500 | 9’500 | \$9{,}500 | $9,500.00 | 9.5 thousand | 9{\,}500 | 9\text{,}500",
     "1234567": r"1,234,567 | 1{,}234{,}567 | 1\,234\,567 | 12,34,567 | 1.234.567 | 1_234_567"
     r"| 1 234 567 | ₹12,34,567",
     "7/2": r"3.5 | 3½ | 3 ½ | 3 1/2 | 3-1/2 | 3 and 1/2 | 3\frac{1}{2} | 3 \dfrac12 | 3\tfrac1{2}"
@@ -75,7 +75,7 @@ def test_one_number_in_its_ways_to_be_written(number, form):
         assert exact_match(text, number), text
         wrong = [other for other in WRITTEN if other != number]
         assert not any(exact_match(text, other) for other in wrong), text
-    if number not in ("-3", "9500"):  # golds are no speech: "minus 3", 9.5k
+    if number != "-3":  # golds are no speech: "minus 3"
         assert exact_match(f"The answer is {number}.", form)
         assert not exact_match("The answer is 77.", form)
 
@@ -100,6 +100,12 @@ RIGHT = [
     ("<answer>42</answer> (3 steps)", "42"),
     ("\\boxed{\\text{She has 42 apples}}", "42"),
     ("It is 42.\nHence, the correct answer is option (C).", "42"),
+    ("It costs $9.5k in 3 months. The answer is 9.5k", "9500"),
+    ("The answer is 2^5", "32"),
+    ("Let me check whether the answer is correct: 40 + 2 = 42.", "42"),
+    ("The total is 42. I hope this answer is right.", "42"),
+    ("**Final Answer:**\n\nAdding it all up:\n\n$40 + 2 = 42$", "42"),
+    ("$$\\begin{aligned} x &= 40 + 2 \\\\ &= 42 \\end{aligned}$$", "42"),
     # Headings, and the answer under them.
     ("## Answer\n\n**42**\n\nShall I show all 3 steps?", "42"),
     ("# Final answer:\n- 42\n\nThat took 3 steps.", "42"),
@@ -118,6 +124,7 @@ RIGHT = [
     ("We have 10 litres.\nProblem: 3 are lost. So 10 - 3 = 7.\nFinal answer: 7", "7"),
     ("Given 3 cats.\n\nQuestion: How many paws?\n\nSolution: 3 * 4 = 12\n\\boxed{12}", "12"),
     ("Step 1: 5\nInstruction: double it\nThe answer is 10", "10"),
+    ("#### 5\n\nExample 2: Tim has 3 cows.\n#### 12", "5"),
     ("User: I have 3. The answer is 4.", "4"),
     # Unannounced: what the last sentence gives.
     ("Therefore, 3 trucks carry the 80 stones in one trip.", "3"),
@@ -148,6 +155,8 @@ def test_the_answer_is_picked_from_among_other_numbers(text, gold):
         ("\\boxed{\\left(3, \\frac{\\pi}{2}\\right)}", "(3,\\frac{\\pi}{2})"),
         ("The final answer is $3\\sqrt{13}$. I hope it is right.", "3\\sqrt{13}"),
         ("The answer is Paris.", "paris"),
+        ("The answer is Paris. It has 2 million inhabitants.", "Paris"),
+        ("The answer is 12", "about 12"),
         ("\\boxed{\\text{Evelyn}}", "Evelyn"),
         ("The answer is **(C)**.", "\\text{(C)}"),
         ("The answer is 10:30.", "10:30"),
