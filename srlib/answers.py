@@ -6,12 +6,8 @@ Three protocols:
   (``#### n``, ``answer is n``, ``Answer: n``, a heading with the answer under it, ``\boxed{n}``)
   before the text goes on to another question; else what the last sentence gives. Read by value and
   from the answer part only (``thoughts.split``); see ``srlib.quantities`` for the ways to write it.
-- ``lm-eval-strict`` and ``lm-eval-flexible``: the filters of lm-evaluation-harness 0.4.13
-  (``lm_eval/tasks/gsm8k/``), so that numbers compare with published ones, and its exact_match:
-  text against text after its ``regexes_to_ignore``, so 42.0 is not 42. Strict is the first pattern
-  of its tasks that matches (gsm8k, gsm8k_cot, gsm8k_cot_llama), slips included: "The answer is 42"
-  at the very end gives 4, as the pattern wants one more character. The whole text is read, up to
-  the tasks' stop strings and after a closed ``</think>`` (its ``think_end_token``).
+- ``lm-eval-strict`` and ``lm-eval-flexible``: the filters and the text comparison of
+  lm-evaluation-harness, so that numbers compare with published ones (``srlib.harness``).
 
 Example: ``6 apples at $3 make $18. The answer is $18.`` gives ``18``.
 """
@@ -21,23 +17,10 @@ from __future__ import annotations
 import re
 from itertools import islice
 
-from srlib import quantities, thoughts
+from srlib import harness, quantities, thoughts
 from srlib.errors import UserError
 
-PROTOCOLS = ("ours", "lm-eval-strict", "lm-eval-flexible")
-
-_STOPS = re.compile(r"Question:|Q:|</s>|<\|im_end\|>|<\|eot_id\|>")
-_IGNORED = (",", r"\$", r"(?s).*#### ", r"\.$")
-_FLEXIBLE = r"(-?[$0-9.,]{2,})|(-?[0-9]+)"
-# Pattern, and which match is taken; of several groups the first that holds something.
-_FILTERS = {
-    "lm-eval-strict": (
-        (r"#### (\-?[0-9\.\,]+)", 0),
-        (r"The answer is (\-?[0-9\.\,]+).", 0),
-        (rf"The final answer is ({_FLEXIBLE})", -1),
-    ),
-    "lm-eval-flexible": ((_FLEXIBLE, -1),),
-}
+PROTOCOLS = ("ours", *harness.FILTERS)
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _VERB = r"\s+(?:is|was|will\s+be|would\s+be|should\s+be|must\s+be|equals|comes\s+(?:out\s+)?to)\b"
@@ -69,6 +52,15 @@ _OPTION = re.compile(r"\W*(?:option|choice)?\W*[A-F]\W*", re.I)
 _PROSE = re.compile(
     r"(?<![\\A-Za-z])(?!sqrt|frac)[A-Za-z]{2,}\s|\S\s*\n\s*\S|[\u0370-\U0001f000]{2}"
 )
+_DRESS = (
+    (r"(?<!\d)\s+|\s+(?!\d)|[$*°]", ""),
+    (r"\\[dt]frac", r"\\frac"),
+    (r"\\frac(\d)(\d)", r"\\frac{\1}{\2}"),
+    (r"\\sqrt(\d)", r"\\sqrt{\1}"),
+    (r"([_^])\{(\w)\}", r"\1\2"),
+    (r"^[a-z]\\in(?![a-z])", ""),
+    (r"^(?:option|choice)?\(?([a-z])\)?$", r"\1"),
+)
 _EDGES = ".:,;`\"'"
 _WINDOW = 300  # characters looked at after an announcement
 
@@ -81,7 +73,7 @@ def extract(text: str, protocol: str = "ours") -> str | None:
     unknown protocol only.
     """
     if check(protocol) != "ours":
-        return _filtered(text or "", protocol)
+        return harness.extract(text or "", protocol)
     return _ours(thoughts.split(text).answer)[0] or None
 
 
@@ -102,31 +94,13 @@ def exact_match(text: str, gold: str, protocol: str = "ours") -> bool:
     """
     gold = str(gold)
     if check(protocol) != "ours":
-        given = _filtered(text or "", protocol)
-        return given is not None and _unignored(given) == _unignored(gold)
+        return harness.exact_match(text or "", gold, protocol)
     wanted = _gold_number(gold)
     given, said = _ours(thoughts.split(text).answer)
     if wanted is not None:
         return bool(given) and quantities.same(given, wanted)
     bare = _bare(gold.rsplit("####", 1)[-1])
     return bool(bare) and bare in _wordings(said)
-
-
-def _filtered(text: str, protocol: str) -> str | None:
-    """What the harness's filters take, None for its [invalid]."""
-    text = _STOPS.split(text.rsplit("</think>", 1)[-1].lstrip(), maxsplit=1)[0]
-    for pattern, which in _FILTERS[protocol]:
-        matches = re.findall(pattern, text)
-        if matches:
-            taken = matches[which]
-            return (taken if isinstance(taken, str) else next(filter(None, taken))).strip()
-    return None
-
-
-def _unignored(answer: str) -> str:
-    for pattern in _IGNORED:
-        answer = re.sub(pattern, "", answer)
-    return answer.lower()
 
 
 def _gold_number(gold: str) -> str | None:
@@ -253,15 +227,7 @@ def _wordings(said: str) -> set[str]:
 
 def _bare(answer: str) -> str:
     """An answer that is no number, without the ways to typeset it."""
-    answer = quantities.plain(answer)
-    answer = re.sub(
-        r"\\[dt]frac", r"\\frac", re.sub(r"(?<!\d)\s+|\s+(?!\d)|[$*°]|\^\\circ", "", answer)
-    )
-    answer = re.sub(r"\\(frac|sqrt)(\d)(\d)?", _with_braces, answer)
-    answer = re.sub(r"^(?:option|choice)?\(?([a-z])\)?$", r"\1", answer.casefold().strip(_EDGES))
+    answer = quantities.plain(answer).casefold()
+    for pattern, to in _DRESS:
+        answer = re.sub(pattern, to, answer.strip(_EDGES))
     return answer.strip(_EDGES)
-
-
-def _with_braces(match: re.Match) -> str:
-    second = f"{{{match[3]}}}" if match[1] == "frac" and match[3] else match[3] or ""
-    return f"\\{match[1]}{{{match[2]}}}{second}"

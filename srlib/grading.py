@@ -68,6 +68,7 @@ def grader_version() -> str:
     here = Path(__file__).parent
     parts = (
         "answers.py",
+        "harness.py",
         "quantities.py",
         "refusals.py",
         "coherence.py",

@@ -154,6 +154,8 @@ def test_the_answer_is_picked_from_among_other_numbers(text, gold):
         ("\\boxed{\\dfrac{\\sqrt{3}}{3}}", "\\frac{\\sqrt{3}}{3}"),
         ("\\boxed{\\left(3, \\frac{\\pi}{2}\\right)}", "(3,\\frac{\\pi}{2})"),
         ("The final answer is $3\\sqrt{13}$. I hope it is right.", "3\\sqrt{13}"),
+        ("\\boxed{x \\in [-2, 7]}", "[-2,7]"),
+        ("\\boxed{421_5}", "421_{5}"),
         ("The answer is Paris.", "paris"),
         ("The answer is Paris. It has 2 million inhabitants.", "Paris"),
         ("The answer is 12", "about 12"),
