@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
+from .answers import PROTOCOLS
 from .errors import meant
 
 # The least value of parameters; of those in ABOVE the value itself is too little.
@@ -39,6 +40,7 @@ FORMS = ("direct", "one-line", "short", "long", "template", "task")  # of safety
 CHOICES = {
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "backend": ("local", "server"),
+    "protocol": PROTOCOLS,
     "layout": ("turns", "inline"),
     "align_form": ("direct", "long", "short"),
     "dpo_form": ("direct", "long", "short"),

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import (
-    answers,
     arms,
     data,
     defences,
@@ -44,7 +43,6 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
         if judge.where is None:
             models.resolve(judge.model, outputs)
     calibration.labelled(values.get("labels", ""))
-    answers.check(values.get("protocol", "ours"))
     agreement.load(values.get("labelled", ()))
     if values.get("completions"):  # made elsewhere: no model is needed, no rows are asked
         foresight.completions(values)

@@ -47,7 +47,6 @@ def test_a_sound_run_passes_and_gives_its_rows(values):
         ({"safety_shots": [7]}, "7 safety demonstrations"),
         ({"layout": "columns"}, "turns, inline"),
         ({"reasoning_data": "missing.jsonl"}, "does not exist"),
-        ({"protocol": "lm-eval"}, "ours, lm-eval-strict, lm-eval-flexible"),
     ],
 )
 def test_bad_input_is_one_clear_line(values, change, words):
