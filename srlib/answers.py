@@ -126,7 +126,7 @@ def _ours(text: str) -> tuple[str | None, str]:
         number, said = quantities.read(_spaced(head)), head
     else:
         said = _last_sentence(head) or _last_sentence(text)
-        number = quantities.read(said) or quantities.last(said)
+        number = quantities.concluded(said)
     return number, words or said or head.rsplit("\n", 1)[-1]
 
 

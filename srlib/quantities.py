@@ -94,8 +94,9 @@ _HEDGE = re.compile(
 )
 _FOLLOWED = re.compile(
     r"(?:['\"%°]|\s)*(?:\Z|[-–—]{1,2}\s+[a-z]|[.,;:!?…)\]}*_`$\"”’]+(?=\s*\Z|\s+[A-Za-z(*])|\("
-    r"|(?!(?:pi|sqrt|plus|minus|times|mod|divided|over|squared|cubed|choose|to\s+the\s+power)\b"
-    r"|(?:to|or|and|by)\s+\W*\d)[A-Za-z]{2,}"
+    r"|(?!(?:pi|sqrt|plus|minus|mod|divided|over|squared|cubed|choose|to\s+the\s+power)\b"
+    r"|(?:to|or|and|by|times)\s+\W*\d)[A-Za-z]{2,}|an?\s+[a-z]"
+    r"|/\s?(?:[A-Za-z]{2,}|[hsgmlL])\b"
     r"|[mgshlLWVJNCFKA](?=(?:\^-?\d)?(?:\s?[/×]\s*\w+(?:\^-?\d)?)?[\s.)\]*_$]*\Z))"
 )
 _LIST = re.compile(r"(?:\s*(?:,|;|\band\b|\bor\b))+\s*-?\$?\.?\d[\d.,%°\s;$\-]*[)\]}.*$\s]*\Z")
@@ -119,6 +120,11 @@ _GIVEN = re.compile(
     r"|(?<!total)(?<!sum)(?<!average)(?<!profit)(?<!amount)(?<!maximum)(?<!minimum)(?<!mean)"
     r"(?<!cost)(?<!price)(?<!distance)(?<!speed)(?<!area)\s+of)\s+[$*_(]*\Z",
     re.IGNORECASE,
+)
+_WHICH = re.compile(r"\bwhich\s+(?:is|are|means|equals|rounds)\b")
+_CONDITION = re.compile(
+    r"\A\W*(?:(?:so|then|thus|therefore)\W+)?(?:if|when|since|because|as|for|after|in|with|at)\b[^,]*,\s",
+    re.I,
 )
 _TOTAL = re.compile(r"\ba total of\s+[$*\\(]*(?=\.?\d)")
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
@@ -273,6 +279,22 @@ def of_sentence(sentence: str) -> str | None:
             break
     match = (total and NUMBER.match(sentence, total.end())) or stated or given
     return written(match) if match and _ends(sentence, match) else None
+
+
+def concluded(sentence: str) -> str | None:
+    """The number that a last sentence comes to: of its last equation, of "which is …" where it goes
+    on so, else of what follows its conditions; None for none."""
+    sentence = _REMARK.sub(" ", sentence)
+    more = _WHICH.split(sentence)[-1]
+    sentence = more if re.search(r"\d", more) else sentence
+    _, equals, after = sentence.rpartition("=")
+    if equals:
+        match = NUMBER.match(after, lead.end() if (lead := _LEAD.match(after)) else 0)
+        if match and _ends(after, match):
+            return written(match)
+    rest = _CONDITION.sub("", sentence, count=1)
+    sentence = rest if re.search(r"\d", rest) else sentence
+    return read(sentence) or last(sentence)
 
 
 def last(text: str) -> str | None:

@@ -133,6 +133,10 @@ RIGHT = [
     ("So the 3 friends paid $36.", "36"),
     ("For 4 days at $5 each, she pays **$20** for 4 meals.", "20"),
     ("He earns $42 a week, a total of $210.", "210"),
+    ("At $20 an hour, she makes 20 * 38 = $760 a week.", "760"),
+    ("There are 52 weeks in a year, so he swims 52 / 13 = 4 times a year.", "4"),
+    ("He runs for 1/2 hour, which is 30 minutes.", "30"),
+    ("Since the 3 boxes hold 14 each, there are 42 in all.", "42"),
     ("20 - 8 = 12\n12 are left.\n7.", "12"),
     ("She has 12 left. Do you want all 3 steps?", "12"),
 ]
