@@ -149,12 +149,25 @@ def _checked(targets: list[str]) -> list[tuple[params.ParamFile, dict]]:
 
     found = []
     for file in _files(targets):
+        _note_shared(file)
         try:
             rows = (evaluate if "model" in file.values else study).preflight(file.values)
         except UserError as error:
             raise UserError(f"{file.path}: {error}") from error
         found.append((file, rows or {}))
     return found
+
+
+def _note_shared(file: params.ParamFile) -> None:
+    """Say so where a file's results go to the place of another profile's."""
+    here, profile = file.path.resolve(), file.values["profile"]
+    other = params.root() / "params" / profile / f"{file.notebook.stem}.yaml"
+    if other.is_file() and other.resolve() != here:
+        print(
+            f"note: {file.path} says `profile: {profile}`, so its results take the place of those "
+            f"of params/{profile}; give it a profile of its own to keep both",
+            file=sys.stderr,
+        )
 
 
 def main() -> None:
