@@ -149,12 +149,13 @@ def _checked(targets: list[str]) -> list[tuple[params.ParamFile, dict]]:
 
     found = []
     for file in _files(targets):
-        _note_shared(file)
         try:
             rows = (evaluate if "model" in file.values else study).preflight(file.values)
         except UserError as error:
             raise UserError(f"{file.path}: {error}") from error
         found.append((file, rows or {}))
+    for file, _ in found:
+        _note_shared(file)
     return found
 
 
@@ -162,7 +163,11 @@ def _note_shared(file: params.ParamFile) -> None:
     """Say so where a file's results go to the place of another profile's."""
     here, profile = file.path.resolve(), file.values["profile"]
     other = params.root() / "params" / profile / f"{file.notebook.stem}.yaml"
-    if other.is_file() and other.resolve() != here:
+    if (
+        other.is_file()
+        and other.resolve() != here
+        and room.folder_of(params.load(other)) == room.folder_of(file)
+    ):
         print(
             f"note: {file.path} says `profile: {profile}`, so its results take the place of those "
             f"of params/{profile}; give it a profile of its own to keep both",

@@ -273,6 +273,18 @@ def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path, change, words
     assert words in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
+def test_a_copied_file_that_keeps_its_profile_is_noticed(tmp_path):
+    file = tmp_path / "01_cot_prompting.yaml"
+    text = (ROOT / "params/quick/01_cot_prompting.yaml").read_text()
+    for name, noted in (("quick", True), ("mine", False)):
+        file.write_text(text.replace("profile: quick", f"profile: {name}"))
+        done = srlib("check", file)
+        assert done.returncode == 0 and "fine" in done.stdout, done.stderr
+        assert ("take the place of those of params/quick" in done.stderr) == noted
+    file.write_text(text + f"outputs: {tmp_path}\n")
+    assert "take the place" not in srlib("check", file).stderr
+
+
 def test_an_unknown_profile_and_a_missing_file():
     for words, told in (("quik", 'did you mean "quick"'), ("params/quick/9.yaml", "no parameter")):
         done = srlib("run", words)
