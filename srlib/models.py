@@ -256,24 +256,34 @@ def merge(net, adapter: Path, mark: str, before=lambda tuned: None):
     return merged, store.digest([mark, store.file_digest(weights)])
 
 
-def _unpack(folder: Path) -> None:
-    """Turn the embedded GGUF into a folder of ordinary float32 weights, once."""
+def read_embedded():
+    """Read the embedded model's tokenizer and its net, in float32, straight from the GGUF file.
+
+    Raises UserError as `embedded_file` does.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    source = embedded_file()
+    where = {"gguf_file": source.name}
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its bar heeds no setting
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, **where)
+        net = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+            **where,
+        )
+    return tokenizer, net
+
+
+def _unpack(folder: Path) -> None:
+    """Turn the embedded GGUF into a folder of ordinary float32 weights, once."""
     with store.lock(folder):
         if store.is_done(folder):
             return
-        source = embedded_file()
-        where = {"gguf_file": source.name}
-        with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its bar heeds no setting
-            tokenizer = AutoTokenizer.from_pretrained(source.parent, **where)
-            net = AutoModelForCausalLM.from_pretrained(
-                source.parent,
-                dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
-                **where,
-            )
+        with quiet():
+            tokenizer, net = read_embedded()
             tokenizer.save_pretrained(folder)
             net.save_pretrained(folder)
         store.mark_done(folder)

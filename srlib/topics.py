@@ -100,6 +100,17 @@ def stem(word: str) -> str:
     return snowballstemmer.stemmer("english").stemWord(word)
 
 
+def subjects(text: str) -> frozenset[str]:
+    """The content stems that can name a topic: neither number words nor single letters."""
+    return frozenset(s for s in stems(text) if len(s) > 2) - _number_words()
+
+
+@cache
+def _number_words() -> frozenset[str]:
+    listed = sources.asset("failures.yaml")["number"].replace("?", "").strip()
+    return frozenset(map(stem, ["one", "zero", *listed.split("|")]))
+
+
 def stems(text: str) -> frozenset[str]:
     """The content stems of a text: no function words, no words of asking, no figures."""
     told = {stem(w) for w in data.folded(text).split() if len(w) > 1 and not w[0].isdigit()}
