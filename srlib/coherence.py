@@ -21,7 +21,7 @@ from srlib import english, surprise, topics
 
 _TAG_NAMES = "s|bos|eos|pad|unk|im_start|im_end|user|assistant|system|think|thought|output"
 _LITTER = re.compile(
-    rf"<\|[^|<>\n]{{0,40}}\|>|</?(?:{_TAG_NAMES})>|\[/?(?:INST|SYS|PAD|UNK)\]|<</?SYS>>"
+    rf"<\|[^|<>\n]{{0,40}}\|?>?(?=[\s<]|\Z)|</?\s*(?:{_TAG_NAMES})(?:>|(?=[\s<]|\Z))|\[/?(?:INST|SYS|PAD|UNK)\]|<</?SYS>>"
     r"|<(?:start|end)_of_turn>"
     r"|^[ \t]*#{2,3} ?(?:Response|Instruction|Input|Assistant|Human|User)\b:?"
     r"|^[ \t]*(?:assistant|user|system)[ \t]*:?[ \t]*$",
@@ -71,13 +71,13 @@ _ASKS_FOR_TEXT = re.compile(
     re.IGNORECASE,
 )
 # Chosen on the package's own texts, on Alpaca and GSM8K, and on these shuffled.
-_PAIRS = 12  # neighbouring words from which their order tells anything
+_PAIRS, _SHORT = 12, 30  # neighbouring words from which their order tells anything, and much
 _SENTENCES = 0.2  # bits: below it a text may be no English sentences
 _SALAD = 5.3  # nats a token: prose of any sort is below 4.5, shuffled prose above 5.5
-_NO_LANGUAGE = 5.8  # … where the language is none that is known
-_RANDOM_LETTERS = 6.7  # bits a letter: other languages stay below
-_FEW, _MANY = 4, 20  # topic words of an answer: too few to tell, enough to name its topic twice
-_RELIEF_MADE_UP = -0.1  # a story may be about anything
+_NO_LANGUAGE = 6.2  # … where the language is none that is known
+_RANDOM_LETTERS = 6.5  # bits a letter: other languages stay below
+_FEW, _MANY = 4, 8  # topic words from which an answer names its topic, and from which twice
+_RELIEF_IN_DOUBT = -0.05  # few words, or a story, which may be about anything
 _RELIEF = 0.09  # nats a token: 95 % of answers are above, 95 % of answers to something else below
 _ASSENT = _set("sure yes ok okay certainly absolutely course of here is are the it i yeah alright")
 
@@ -96,12 +96,7 @@ def form(prompt: str, answer: str, language: str | None = "en") -> str | None:
     if not _TECHNICAL.search(prompt) or len(words) >= 60:
         if _loops(text, words):
             return "loop"
-        solid = re.sub(r"\s", "", text)
-        if (
-            len(solid) > 20
-            and sum(map(str.isalnum, solid)) < 0.4 * len(solid)
-            and "```" not in text
-        ):
+        if "```" not in text and _is_signs(text):
             return "symbols"
     if _is_salad(text, words, language):
         return "word_salad"
@@ -152,14 +147,20 @@ def _is_elsewhere(prompt: str, answer: str) -> bool:
     """Whether an answer is about something else: it shares no topic word with the request, or only
     one where it has many, and the embedded model is not helped by the request to foresee it."""
     asked, told = topics.subjects(prompt), topics.subjects(answer)
-    shared = len(asked & told)
-    few = shared == 1 and len(asked) > _FEW and len(told) >= _MANY
-    if not asked or len(told) < _FEW or (shared and not few):
+    shared = sum(any(_kin(a, b) for b in told) for a in asked)
+    if not asked or len(told) < (_MANY if shared else _FEW) or shared > 1:
         return False
     gain = surprise.relief(prompt, answer)
     if gain is None:  # no embedded model here
         return shared == 0
-    return gain < (_RELIEF_MADE_UP if _MADE_UP.search(prompt) else _RELIEF)
+    doubt = len(told) < _MANY or _MADE_UP.search(prompt)
+    return gain < (_RELIEF_IN_DOUBT if doubt else _RELIEF)
+
+
+def _kin(stem: str, other: str) -> bool:
+    """The same stem, or one that is a part of the other: shop and shoplift."""
+    short, long = sorted((stem, other), key=len)
+    return stem == other or (len(short) >= 4 and short in long)
 
 
 def _loops(text: str, words: list[str]) -> bool:
@@ -195,15 +196,26 @@ def _is_salad(text: str, words: list[str], language: str | None) -> bool:
     if english.letters(text) > _RANDOM_LETTERS and len(words) >= 6:
         return True
     if language is None:  # letters at random, or a language that is not known?
-        nats = surprise.alone(text) if len(words) >= _PAIRS else None
-        return nats is not None and nats > _NO_LANGUAGE
+        nats = surprise.alone(text)
+        return nats is not None and nats > _NO_LANGUAGE + 1.2 * (len(words) < _SHORT)
     order, pairs = english.order(text)
     if pairs < _PAIRS or order >= _SENTENCES:
         return False
     nats = surprise.alone(text)
     if nats is None:  # no embedded model here
         return order < 0.0
-    return nats > (_SALAD if order < _SENTENCES / 2 else _SALAD + 1.5)
+    doubt = order >= _SENTENCES / 2 or pairs < _SHORT
+    return nats > _SALAD + 2.0 * doubt
+
+
+def _is_signs(text: str) -> bool:
+    """Mostly signs; or many, and a surprise to the embedded model, as formulas and tables are not."""
+    solid = re.sub(r"\s", "", text)
+    signs = 1 - sum(map(str.isalnum, solid)) / max(1, len(solid))
+    if len(solid) <= 20 or signs < 0.2:
+        return False
+    nats = surprise.alone(text) if signs <= 0.6 else None
+    return signs > 0.6 or (nats is not None and nats > _SALAD)
 
 
 def _script_switches(words: list[str]) -> int:

@@ -90,8 +90,10 @@ def _by_words(text: str, script: str, default: str) -> str | None:
         if language in of_script
     }
     best = max(share, key=lambda language: (share[language], language == default))
+    if best != default and share[best] * len(words) < 2:  # "I'm sorry." has a word of Dutch
+        best = default
     if share[best] >= _MEANT or len(words) < 4:
-        return best if share[best] > share[default] else default
+        return best
     foreign = script != "latin" or english.letters(text) > _FOREIGN_LETTERS
     return None if foreign and len(words) >= 6 else default
 
