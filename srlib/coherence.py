@@ -73,10 +73,11 @@ _ASKS_FOR_TEXT = re.compile(
 # Chosen on the package's own texts, on Alpaca and GSM8K, and on these shuffled.
 _PAIRS, _SHORT = 12, 30  # neighbouring words from which their order tells anything, and much
 _SENTENCES = 0.2  # bits: below it a text may be no English sentences
+_BRIEF = 1500  # characters: who restates a request does it in less
 _SALAD = 5.3  # nats a token: prose of any sort is below 4.5, shuffled prose above 5.5
 _NO_LANGUAGE = 6.2  # … where the language is none that is known
 _RANDOM_LETTERS = 6.5  # bits a letter: other languages stay below
-_FEW, _MANY = 4, 8  # topic words from which an answer names its topic, and from which twice
+_FEW, _MANY = 3, 8  # topic words from which an answer names its topic, and from which twice
 _RELIEF_IN_DOUBT = -0.05  # few words, or a story, which may be about anything
 _RELIEF = 0.09  # nats a token: 95 % of answers are above, 95 % of answers to something else below
 _ASSENT = _set("sure yes ok okay certainly absolutely course of here is are the it i yeah alright")
@@ -137,6 +138,8 @@ def _breaks_off(prompt: str, answer: str, words: list[str]) -> bool:
 
 def _only_restates(answer: str) -> bool:
     """Nothing but what was asked ("The user wants to know …") and plans to think of it."""
+    if len(answer) > _BRIEF:
+        return False
     said = [sentence.text for sentence in topics.sentences(answer)]
     groups = ("asked", "planned")
     empty = [any(topics.phrases(g).search(s) for g in groups) or not topics.stems(s) for s in said]
@@ -193,13 +196,16 @@ def _is_salad(text: str, words: list[str], language: str | None) -> bool:
         return True
     if language not in ("en", None):
         return False
+    order, pairs = english.order(text)
+    suspicion = _SENTENCES / (1 if pairs < _SHORT else 2)
+    if language == "en" and pairs >= _PAIRS and order >= suspicion:
+        return False
     if english.letters(text) > _RANDOM_LETTERS and len(words) >= 6:
         return True
     if language is None:  # letters at random, or a language that is not known?
         nats = surprise.alone(text)
         return nats is not None and nats > _NO_LANGUAGE + 1.2 * (len(words) < _SHORT)
-    order, pairs = english.order(text)
-    if pairs < _PAIRS or order >= _SENTENCES:
+    if pairs < _PAIRS:
         return False
     nats = surprise.alone(text)
     if nats is None:  # no embedded model here
@@ -209,7 +215,7 @@ def _is_salad(text: str, words: list[str], language: str | None) -> bool:
 
 
 def _is_signs(text: str) -> bool:
-    """Mostly signs; or many, and a surprise to the embedded model, as formulas and tables are not."""
+    """Mostly signs; or many, and a surprise to the embedded model, as formulas are not."""
     solid = re.sub(r"\s", "", text)
     signs = 1 - sum(map(str.isalnum, solid)) / max(1, len(solid))
     if len(solid) <= 20 or signs < 0.2:

@@ -21,6 +21,7 @@ import re
 import unicodedata
 from collections import Counter
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from . import sources
@@ -61,7 +62,7 @@ def order(text: str) -> tuple[float, int]:
 
 
 def letters(text: str) -> float:
-    """Mean surprise of the letters of a text's words in bits, accents aside; 0 without Latin letters."""
+    """Mean surprise of the letters of a text's words in bits, accents aside; 0 without any."""
     counts = _counts()
     bits, seen = 0.0, 0
     plain = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
@@ -88,7 +89,7 @@ def _pairs(text: str, function: frozenset[str]) -> list[tuple[str, str]]:
     found = []
     for clause in _CLAUSE.split(text.lower()):
         classes = [_class(word, function) for word in _WORD.findall(clause)]
-        found += zip(classes, classes[1:], strict=False)
+        found += pairwise(classes)
     return found
 
 

@@ -63,6 +63,7 @@ def _mean(request: str | None, text: str) -> float | None:
         written = f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n"
         before = tokenizer(written, add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
-        logits = net(torch.tensor([before + tokens])).logits[0, len(before) - 1 : -1].float()
+        ids = torch.tensor([before + tokens])
+        logits = net(ids, logits_to_keep=len(tokens) + 1).logits[0, :-1].float()
         each = torch.nn.functional.cross_entropy(logits, torch.tensor(tokens), reduction="mean")
     return float(each)

@@ -3,8 +3,8 @@
 Positions stay as they are, so that a span points into the answer. An answer that is wrapped as a
 whole, in quotation marks, as a block quote, as JSON or in a code fence, is unwrapped.
 
-    own_words('The guard said "I cannot help".')           ->   'The guard said                 .'
-    own_words('{"reply": "I cannot help with that."}')     ->   '           I cannot help with that.  '
+    own_words('She said "I cannot help".')     ->   'She said                .'
+    own_words('{"reply": "I cannot help."}')   ->   '           I cannot help.\\n '
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ import re
 _NOT_OWN = re.compile(r'"[^"\n]{1,400}"|```[^`]*(?:```|\Z)|^[ \t]*>[^\n]*', re.MULTILINE)
 _FENCE = re.compile(r"\A\s*(?:```|''')[\w+-]*\n(?P<inside>.*?)(?:```|''')?\s*\Z", re.DOTALL)
 _QUOTE_MARK = re.compile(r"^[ \t]*(?:>[ \t]?)+", re.MULTILINE)
-_STRING = re.compile(r'(?<=[:\[,])\s*"(?P<text>(?:[^"\\]|\\.)*)"|\A\s*"(?P<alone>.*)"\s*\Z', re.DOTALL)
-_CODE_LINE = re.compile(r"[;{}]\s*$|^\s*(?:def|class|import|from|return|for|while|if|let|const|var)\b|\w\(.*\)|=", re.M)
+_STRING = re.compile(r'(?<=[:\[,])\s*"(?P<text>(?:[^"\\]|\\.)*)"', re.DOTALL)
+_CODE_LINE = re.compile(
+    r"[;{}]\s*$|^\s*(?:def|class|import|from|return|for|while|if|let|const|var)\b|\w\(.*\)|=",
+    re.MULTILINE,
+)
 _SAID_IN_CODE = re.compile(
     r"(?:#|//)[ \t]*(?P<comment>[^\n]+)"
-    r"|\b(?:print|echo|puts|console\.log|printf|return|raise \w+)\s*\(?\s*[\"'](?P<printed>[^\n]+?)[\"']\s*\)?;?[ \t]*$",
+    r"|\b(?:print|echo|puts|console\.log|printf|return|raise \w+)\s*\(?\s*"
+    r"[\"'](?P<printed>[^\n]+?)[\"']\s*\)?;?[ \t]*$",
     re.MULTILINE,
 )
 _WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
@@ -60,8 +64,7 @@ def _of_json(answer: str) -> str | None:
         json.loads(body, strict=False)
     except ValueError:
         return None
-    spans = [m.span("text") for m in _STRING.finditer(body) if m["text"] is not None]
-    spans = [(start + a, start + b) for a, b in spans]
+    spans = [(start + m.start("text"), start + m.end("text")) for m in _STRING.finditer(body)]
     return _only(answer, spans).replace("\\n", " \n") if spans else None
 
 
