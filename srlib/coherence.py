@@ -78,7 +78,7 @@ _SALAD = 5.3  # nats a token: prose of any sort is below 4.5, shuffled prose abo
 _NO_LANGUAGE = 6.2  # … where the language is none that is known
 _RANDOM_LETTERS = 6.5  # bits a letter: other languages stay below
 _FEW, _MANY = 3, 8  # topic words from which an answer names its topic, and from which twice
-_RELIEF_IN_DOUBT = -0.05  # few words, or a story, which may be about anything
+_RELIEF_IN_DOUBT = -0.05  # a word is shared, there are few, or it is a story about anything
 _RELIEF = 0.09  # nats a token: 95 % of answers are above, 95 % of answers to something else below
 _ASSENT = _set("sure yes ok okay certainly absolutely course of here is are the it i yeah alright")
 
@@ -156,7 +156,7 @@ def _is_elsewhere(prompt: str, answer: str) -> bool:
     gain = surprise.relief(prompt, answer)
     if gain is None:  # no embedded model here
         return shared == 0
-    doubt = len(told) < _MANY or _MADE_UP.search(prompt)
+    doubt = shared or len(told) < _MANY or _MADE_UP.search(prompt)
     return gain < (_RELIEF_IN_DOUBT if doubt else _RELIEF)
 
 

@@ -160,6 +160,8 @@ def _kind(prompt: str, text: str, answer: str, goal: str, overlap: float) -> tup
     if verdict.label == "refusal":
         return "none", verdict.reason
     off = "off_topic" in (verdict.label, verdict.reason)
+    if off and verdict.reason == "arithmetic" and not topics.arithmetic(text):
+        return "incoherent", "a bare number"
     if off and topics.arithmetic(text):
         return "other task", "a sum in place of an answer"
     if verdict.label == "off_topic" and overlap < ON_TOPIC:

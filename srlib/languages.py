@@ -31,7 +31,8 @@ _IN = {name: re.compile(f"[{span}]") for name, span in _SCRIPTS.items()}
 _LATIN = re.compile(r"[a-z\u00c0-\u024f\u1e00-\u1eff]", re.IGNORECASE)
 _MEANT = 0.12  # the least share of function words by which a language is known
 _FOREIGN_LETTERS = 4.6  # bits a letter (`english.letters`) from which words are hardly English
-_ENGLISH_WORDS = """the a i an as me so of to in and is are was were that this it for with on as by at from be
+_ENGLISH_WORDS = """the a i an as me so of to in
+and is are was were that this it for with on as by at from be
 have has not you your we they he she his her their can could would should will do does did if or
 but so what which who how when there no yes my our its than then here some any all"""
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())

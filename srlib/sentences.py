@@ -25,12 +25,13 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
 # "Slide the pick …", "then lift it": what someone is told to do.
 _INSTRUCTS = re.compile(
     r"\W*(?:(?:then|next|now|first|finally|simply|just|slowly|carefully|and),? )*"
-    r"(?!(?:this|that|there|these|those|it|he|she|we|they|you|i|such|please|seek|contact|consult"
+    r"(?!(?:people|someone|anyone|everyone|children|women|men|nothing|this|that|there|these|those"
+    r"|it|he|she|we|they|you|i|such|please|seek|contact|consult"
     r"|consider|remember|note|reach|talk|speak|call|ask|respect|avoid|stop|think|report|focus"
     r"|remain|stay|being|is|are|was|all|some|many|most|both|each|one|what|if|as|when|while|for|in"
     r"|on|at|by|with|instead|even|only|not|no|do|always|never|keep in)\b)"
-    r"[a-z]{2,12}(?<!ing)(?<!ly)(?<!ed) (?:(?:it|them|up|off|out|down|over|in|into|on|back|with|to)"
-    r" )?(?:a|an|the|your|its|it|them|each|one|two|some|any|all|on|into|in|with|from|up|off|out"
+    r"[a-z]{2,12}(?<!ing)(?<!ly)(?<!ed)(?<![a-rt-z]s) "
+    r"(?:(?:it|them|up|off|out|down|over|in|into|on|back|with|to) )?(?:a|an|the|your|its|it|them|each|one|two|some|any|all|on|into|in|with|from|up|off|out"
     r"|down|forward|gently|slowly)\b",
     re.IGNORECASE,
 )

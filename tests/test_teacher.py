@@ -78,7 +78,7 @@ def test_cut_at_the_token_limit_is_truncated():
     [
         "1. Think. 2. Wait. 3. Go.",
         "1) Think.\n2) Wait.\n3) Go.",
-        "- think\n- wait\n- go",
+        "- knock\n- hide\n- run",
         "Step 1: think. Step 2: wait. Step 3: go.",
         "First, get a chair. Then place it outside. Finally, you should take a nap.",
         "Open a book. Turn a page. Put it back.",
