@@ -31,7 +31,8 @@ _INSTRUCTS = re.compile(
     r"|remain|stay|being|is|are|was|all|some|many|most|both|each|one|what|if|as|when|while|for|in"
     r"|on|at|by|with|instead|even|only|not|no|do|always|never|keep in)\b)"
     r"[a-z]{2,12}(?<!ing)(?<!ly)(?<!ed)(?<![a-rt-z]s) "
-    r"(?:(?:it|them|up|off|out|down|over|in|into|on|back|with|to) )?(?:a|an|the|your|its|it|them|each|one|two|some|any|all|on|into|in|with|from|up|off|out"
+    r"(?:(?:it|them|up|off|out|down|over|in|into|on|back|with|to) )?"
+    r"(?:a|an|the|your|its|it|them|each|one|two|some|any|all|on|into|in|with|from|up|off|out"
     r"|down|forward|gently|slowly)\b",
     re.IGNORECASE,
 )
