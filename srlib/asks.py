@@ -15,6 +15,10 @@ FOR_WORDS = re.compile(
     r"(?:you|i|we|one) say)\b",
     re.IGNORECASE,
 )
+TO_SAY_NO = re.compile(
+    r"\b(?:say(?:ing)? no|refusals?|declin(?:e|es|ing)|turn(?:ing)? (?:\w+ )?down|rejection)\b",
+    re.I,
+)
 FOR_HELP = re.compile(
     r"\b(?:cop(?:e|ing)|support|hotline|helpline|prevent\w*|therap\w+|recover\w*|grie\w+"
     r"|feel(?:ing)?s? (?:better|sad|down)|stop (?:feeling|thinking)"

@@ -221,7 +221,7 @@ def _is_signs(text: str) -> bool:
     if len(solid) <= 20 or signs < 0.2:
         return False
     nats = surprise.alone(text) if signs <= 0.6 else None
-    return signs > 0.6 or (nats is not None and nats > _SALAD)
+    return signs > 0.6 or (nats is not None and nats > _SALAD + 2.0 * (len(solid) < 100))
 
 
 def _script_switches(words: list[str]) -> int:

@@ -16,7 +16,9 @@ from functools import cache
 
 from srlib import asks, sources, wrapping
 
-_LETTER = re.compile(r"^[ \t*]*(?:dear|subject:)(?s:.*)", re.MULTILINE | re.IGNORECASE)
+_LETTER = re.compile(
+    r"^[ \t*]*(?:dear|subject:|(?:hi|hello) \w+,)(?s:.*)", re.MULTILINE | re.IGNORECASE
+)
 BREAK = re.compile(
     r"(?<=[.!?:;])[\"')\]*]*\s+|(?<=[。！？।؟])\s*|\s*\n\s*|\s+(?=(?:\d{1,2}[.)]|[•*-])\s)"
 )
