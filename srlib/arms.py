@@ -12,9 +12,10 @@ An arm that both notebooks ask for has the same name and mixture, so that it is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 
-from . import finetune, sources, trainsets
+from . import finetune, params, sources, trainsets
 from .errors import UserError
 from .mixtures import Mixture
 
@@ -44,17 +45,63 @@ class Arm:
 BASE = {"set": "base", "family": "base", "rows": 0, "amount": 0, "form": "none", "seed": 0}
 
 
+RECIPE = {  # a field of Recipe, and the parameter that says it
+    "epochs": "train_epochs", "rate": "train_rate", "batch_size": "train_batch",
+    "micro_batch": "train_micro_batch", "method": "train_method", "schedule": "train_schedule",
+    "warmup": "train_warmup", "weight_decay": "train_weight_decay",
+    "max_length": "train_max_length", "over_length": "over_length", "packing": "packing",
+    "lora_r": "lora_r", "lora_alpha": "lora_alpha", "lora_layers": "lora_layers",
+}  # fmt: skip
+MIXTURE = {"english": "english", "system": "train_system", "seed": "seed", "tokens": "n_tokens"}
+
+
 def recipe(values: dict, seed: int) -> finetune.Recipe:
     """The arms' hyper-parameters out of a notebook's. Raises UserError as Recipe does."""
-    named = {
-        "epochs": "train_epochs", "rate": "train_rate", "batch_size": "train_batch",
-        "micro_batch": "train_micro_batch", "method": "train_method", "schedule": "train_schedule",
-        "warmup": "train_warmup", "weight_decay": "train_weight_decay",
-        "max_length": "train_max_length", "over_length": "over_length", "packing": "packing",
-        "lora_r": "lora_r", "lora_alpha": "lora_alpha", "lora_layers": "lora_layers",
-    }  # fmt: skip
-    told = {field: values[name] for field, name in named.items()}
+    told = {field: values[name] for field, name in RECIPE.items()}
     return finetune.Recipe(**told, lora_targets=tuple(values["lora_targets"]), seed=seed)
+
+
+def agree(files: Iterable[params.ParamFile]) -> None:
+    """Check that an arm of one name is made in one way by all notebooks of a profile.
+
+    Raises UserError for the first that is not: it names the two files and the parameter.
+    """
+    made: dict[tuple, tuple] = {}
+    for file in files:
+        try:
+            mine = _making(file.values)
+        except UserError as error:
+            raise UserError(f"{file.path}: {error}") from error
+        for name, how in mine.items():
+            place = file.values["outputs"], file.values["profile"], name
+            first, before = made.setdefault(place, (file.path, how))
+            for key in [k for k in before | how if before.get(k) != how.get(k)][:1]:
+                raise UserError(
+                    f"{first} and {file.path} make the arm {name!r} in two ways: {key} is "
+                    f"{before.get(key)} in the first and {how.get(key)} in the second; give both "
+                    "the same, or the second a profile of its own"
+                )
+
+
+def _making(values: dict) -> dict[str, dict]:
+    """What makes each arm of a notebook, the aligned base among them, by parameter."""
+    if not values.get("model") or values.get("completions"):
+        return {}
+    start = {k: values.get(k, "") for k in ("model", "align", "dtype", "train_launch")}
+    found = {}
+    if values["align"]:
+        start |= {k: v for k, v in values.items() if k.startswith("tune_")}
+        start |= {"seed": values["seed"], "align_form": values.get("align_form", "direct")}
+        if start["align_form"] != "direct":
+            start["long_set"] = trainsets.dialect(values.get("long_set", "")) or "think"
+        found["aligned"] = start
+    for arm in of(values):
+        how, mixture = recipe(values, 0).settings(), asdict(arm.mixture)
+        told = {RECIPE.get(k, k): v for k, v in how.items()} | {"train_seeds": arm.seed}
+        source = "direct_data" if arm.mixture.form == "direct" else "reflective_data"
+        names = MIXTURE | {"safety": source}
+        found[arm.name] = start | told | {names.get(k, k): v for k, v in mixture.items()}
+    return found
 
 
 def of(values: dict) -> list[Arm]:

@@ -145,10 +145,11 @@ def _files(targets: list[str]) -> list[params.ParamFile]:
 
 def _checked(targets: list[str]) -> list[tuple[params.ParamFile, dict]]:
     """The files named, each with its evaluation rows by kind (notebook 06 has none)."""
-    from . import evaluate, study
+    from . import arms, evaluate, study
 
-    found = []
-    for file in _files(targets):
+    files, found = _files(targets), []
+    arms.agree(files)
+    for file in files:
         try:
             rows = (evaluate if "model" in file.values else study).preflight(file.values)
         except UserError as error:

@@ -21,14 +21,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import models, resident, store
+from . import kept, models, resident, store
 from .errors import UserError
 from .finetune import Base
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-VERSION = 1  # of the methods built on this: raise it when a result changes
 SHARD = "2GB"  # of a whole model that is written; so much is held in memory
 
 
@@ -56,7 +55,7 @@ class Weights:
             if made_for != mark:
                 raise _foreign(adapter, f"its base was {made_for}, this is {mark}")
             self.net = _adapt(self.net, adapter, named(number), self.linear)
-            mark = store.digest([mark, store.file_digest(adapter / "adapter_model.safetensors")])
+            mark = models.merged_mark(mark, adapter)
 
     @cached_property
     def layers(self) -> dict:
@@ -246,10 +245,10 @@ def once(
             if own == others[0]
             else "the arm has the aligned model's own weights; give a model fine-tuned from it"
         )
-    folder = profile / "arms" / store.slug(name)
-    folder = folder.with_name(
-        f"{folder.name}-{store.digest([VERSION, name, settings, own, others], 12)}"
-    )
+    words = [base.words(outputs) for base in bases]
+    made_of = name, settings, own, others, words, models.device()
+    mark = kept.mark(*made_of, by=kept.ANSWERING, length=12)
+    folder = profile / "arms" / f"{store.slug(name)}-{mark}"
     with store.lock(folder):
         if not store.is_done(folder):
             shutil.rmtree(folder, ignore_errors=True)  # what a killed process left

@@ -18,7 +18,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from . import models, params, store
+from . import kept, models, params, store
 from .errors import UserError
 from .finetune import Base
 
@@ -68,16 +68,20 @@ def merged(base: Base, outputs: Path, profile: Path, dtype: str = "auto") -> Pat
         lm.tokenizer.save_pretrained(folder)
 
     label = store.slug(f"{Path(name(base, outputs)).name}--merged")
-    return _once(profile / "served" / label, base, outputs, write)
+    return _once(profile / "served" / label, base, outputs, write, models.pick_dtype(dtype))
 
 
-def _once(folder: Path, base: Base, outputs: Path, write) -> Path:
+def _once(folder: Path, base: Base, outputs: Path, write, dtype: str = "") -> Path:
     mark = base.fingerprint(outputs)
+    made_by = kept.mark(mark, base.words(outputs), dtype, by=kept.ANSWERING)
     with store.lock(folder), store.full_disk(folder):
-        if not store.is_done(folder) or fingerprint(folder) != mark:
+        if (
+            not store.is_done(folder)
+            or store.read_json(folder / "run.json").get("made_by") != made_by
+        ):
             shutil.rmtree(folder, ignore_errors=True)
             write(folder)
-            told = {"fingerprint": mark, "versions": store.versions()}
+            told = {"fingerprint": mark, "made_by": made_by, "versions": store.versions()}
             store.write_json(folder / "run.json", told)
             store.mark_done(folder)
     return folder.resolve()
@@ -166,11 +170,10 @@ def of(arm: Path) -> Base:
     if plain.fingerprint(arm.parents[2]) == told["fingerprint"]:
         return replace(plain, adapters=(arm,))
     for other in sorted(arm.parent.glob("*/run.json")):
-        weights = other.parent / "adapter_model.safetensors"
         before = store.read_json(other).get("base", {}).get("fingerprint")
-        if other.parent == arm or not weights.exists():
+        if other.parent == arm or not (other.parent / "adapter_model.safetensors").exists():
             continue
-        if store.digest([before, store.file_digest(weights)]) == told["fingerprint"]:
+        if models.merged_mark(before, other.parent) == told["fingerprint"]:
             parent = of(other.parent)
             return replace(parent, adapters=(*parent.adapters, arm))
     raise UserError(f"what {arm.name} was trained on is not beside it any more; make the arm again")

@@ -19,8 +19,10 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import launched, models, ranks, resident, store, trainer
+from . import kept, launched, models, ranks, resident, store, trainer
 from .errors import UserError
+
+LORA = ("lora_r", "lora_alpha", "lora_targets", "lora_layers")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class Recipe:
                 f"lora_layers is {self.lora_layers}; give a share of the layers, above 0, up to 1"
             )
 
+    def settings(self) -> dict:
+        """The fields that change a result: not how often a checkpoint is kept, nor an adapter's
+        where there is none."""
+        idle = ("checkpoint_minutes", *(LORA if self.method == "full" else ()))
+        return {k: v for k, v in asdict(self).items() if k not in idle}
+
     def split(self, processes: int) -> tuple[int, int]:
         """Rows at a time, and how many times, for each of some processes that share a batch."""
         share, rest = divmod(self.batch_size, processes)
@@ -90,6 +98,9 @@ class Base:
 
     def fingerprint(self, outputs: Path) -> str:
         return models.fingerprint(self.model, outputs, self.adapters)
+
+    def words(self, outputs: Path) -> str:
+        return models.words(self.model, outputs)
 
     def load(self, outputs: Path, dtype: str, name: str = "", place: bool = True) -> models.LM:
         return models.load(self.model, outputs, dtype, self.adapters, name, place=place)
@@ -120,15 +131,15 @@ def train(
     """
     if not rows:
         raise UserError(f"arm {name!r} has no training rows")
-    dtype = models.pick_dtype(dtype)
-    told = {k: v for k, v in asdict(recipe).items() if k != "checkpoint_minutes"}
-    made_by = [base.fingerprint(outputs), rows, told, dtype]
-    folder = profile / "arms" / f"{store.slug(name)}-{store.digest(made_by, 12)}"
+    dtype, how = models.pick_dtype(dtype), launched.of(launch)
+    ways = [how.processes, how.sharded, how.cpu] if how else []
+    mark = made_by(base, rows, recipe.settings(), outputs, dtype, *ways)
+    folder = profile / "arms" / f"{store.slug(name)}-{mark}"
     with store.lock(folder):
         if not store.is_done(folder):
             resident.let_go()  # its place in memory is for the training
             with store.full_disk(folder):
-                told, how = (name, base, rows, recipe, folder, outputs, dtype), launched.of(launch)
+                told = (name, base, rows, recipe, folder, outputs, dtype)
                 if how is None:
                     fit(*told)
                 else:
@@ -139,6 +150,13 @@ def train(
             for left in folder.glob("checkpoints*"):
                 shutil.rmtree(left, ignore_errors=True)
     return folder
+
+
+def made_by(base: Base, rows: list[dict], settings: dict, outputs: Path, dtype: str, *more) -> str:
+    """What an arm is found by: the base's weights and words, the rows, the settings, precision,
+    device and libraries, and what else there is to say."""
+    made_of = base.fingerprint(outputs), base.words(outputs), rows, settings, dtype, models.device()
+    return kept.mark(*made_of, *more, by=kept.TRAINING, length=12)
 
 
 def within(
@@ -154,8 +172,8 @@ def within(
     whole = lengths([r["prompt"] + r["completion"] for r in rows])
     asked = lengths([r["prompt"] for r in rows], add_generation_prompt=True)
     fits = [n <= recipe.max_length for n in whole]
-    over, kept = fits.count(False), [r for r, f in zip(rows, fits, strict=True) if f]
-    if over and (recipe.over_length == "error" or not kept):
+    over, fitting = fits.count(False), [r for r, f in zip(rows, fits, strict=True) if f]
+    if over and (recipe.over_length == "error" or not fitting):
         todo = "raise max_length"
         todo += ", or set over_length to drop" if recipe.over_length == "error" else ""
         raise UserError(
@@ -164,8 +182,8 @@ def within(
         )
     total = sum(w for w, f in zip(whole, fits, strict=True) if f)
     prompts = sum(a for a, f in zip(asked, fits, strict=True) if f)
-    return kept, {
-        "rows": len(kept),
+    return fitting, {
+        "rows": len(fitting),
         "dropped": over,
         "tokens": total,
         "completion_tokens": total - prompts,
@@ -195,13 +213,13 @@ def fit(
     if lm.device == "cpu":
         lm.model.set_attn_implementation("eager")  # its backward pass is the faster one there
     rows, counts = within(name, lm.tokenizer, rows, recipe)
-    kept = folder / (launch.checkpoints() if launch else "checkpoints")
-    checkpoint, found = trainer.last_checkpoint(kept)
+    place = folder / (launch.checkpoints() if launch else "checkpoints")
+    checkpoint, found = trainer.last_checkpoint(place)
     # The same seed, the same adapter: deterministic kernels, where there are any.
     torch.use_deterministic_algorithms(True, warn_only=True)
     with models.quiet():
         fit = trainer.on(lm)(
-            model=lm.model, args=_arguments(lm, recipe, kept, dtype, launch),
+            model=lm.model, args=_arguments(lm, recipe, place, dtype, launch),
             train_dataset=Dataset.from_list(rows), processing_class=lm.tokenizer,
             peft_config=lora(lm.model, recipe),
             callbacks=[trainer.bar(name), trainer.keeper(recipe.checkpoint_minutes)],

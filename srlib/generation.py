@@ -11,13 +11,18 @@ bytes as an uninterrupted one. An example record is in `srlib.store`.
 
 from __future__ import annotations
 
+import datetime
 import os
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from . import memory, store, thoughts
+from . import kept, memory, store, thoughts
 from .errors import UserError
 from .models import LM
+
+TODAY = datetime.date(2024, 7, 26)  # as models are told, so that a day changes no prompt
+_DATE = re.compile(r"""strftime_now\((['"])(.*?)\1\)""")
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,16 @@ class Settings:
             )
 
 
-def key(request: Request, lm: LM, settings: Settings) -> str:
-    """What a completion is found by: the weights, the exact messages and the settings."""
-    begun = [request.prefill] if request.prefill else []
-    return store.digest([*lm.mark, request.messages, asdict(settings), *begun])
+def key(request: Request, lm: LM, settings: Settings, read: str | list | None = None) -> str:
+    """What a completion is found by: the model (its `mark`), the settings, and what it reads."""
+    return kept.mark(lm.mark, asdict(settings), read or reads(lm, request))
+
+
+def reads(lm: LM, request: Request) -> str | list[dict]:
+    """What is put to the model: the text in its chat template; to a server the messages."""
+    from . import served
+
+    return served.put(lm, request) if isinstance(lm, served.Served) else written(lm, request)
 
 
 def complete(
@@ -68,19 +79,24 @@ def complete(
     """
     from . import served
 
-    keys = [key(r, lm, settings) for r in requests]
+    read = [reads(lm, r) for r in requests]
+    keys = [key(r, lm, settings, text) for r, text in zip(requests, read, strict=True)]
+    store.ask(path, keys)
     with store.lock(path):
         made = {record["key"]: record for record in store.read(path)}
         if any(k not in made for k in keys):
-            make = served.make if isinstance(lm, served.Served) else _make
-            make(lm, requests, keys, settings, path, made, label)
+            told = keys, settings, path, made, label
+            if isinstance(lm, served.Served):
+                served.make(lm, requests, *told)
+            else:
+                _make(lm, requests, read, *told)
     return [made[k] for k in keys]
 
 
-def _make(lm, requests, keys, settings, path, made, label) -> None:
+def _make(lm, requests, texts, keys, settings, path, made, label) -> None:
     from .decoding import Prefix
 
-    ids = _tokenize(lm, requests, settings)
+    ids = _tokenize(lm, requests, settings, texts)
     settings = replace(settings, batch_size=_batch_size(lm, ids, keys, settings, made))
     batches = plan([len(i) for i in ids], settings.batch_size)
     todo = [batch for batch in batches if any(keys[i] not in made for i in batch)]
@@ -119,8 +135,8 @@ def plan(lengths: list[int], batch_size: int) -> list[list[int]]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-def _tokenize(lm: LM, requests: list[Request], settings: Settings) -> list[list[int]]:
-    ids, window = _ids(lm, requests), lm.window
+def _tokenize(lm: LM, requests, settings: Settings, texts=None) -> list[list[int]]:
+    ids, window = _ids(lm, requests, texts), lm.window
     longest = max(map(len, ids)) + settings.max_new_tokens
     if window and longest > window:
         raise UserError(
@@ -133,11 +149,14 @@ def _tokenize(lm: LM, requests: list[Request], settings: Settings) -> list[list[
 def written(lm: LM, request: Request) -> str:
     """What the model reads: the messages in its chat template, and what the reply begins with."""
     how = {"tokenize": False, "add_generation_prompt": True}
+    template = lm.tokenizer.chat_template
+    if "strftime_now" in str(template):  # it tells the model the date
+        how["chat_template"] = _DATE.sub(lambda call: repr(TODAY.strftime(call[2])), template)
     return lm.tokenizer.apply_chat_template(request.messages, **how) + request.prefill
 
 
-def _ids(lm: LM, requests: list[Request]) -> list[list[int]]:
-    texts = [written(lm, r) for r in requests]
+def _ids(lm: LM, requests: list[Request], texts: list[str] | None = None) -> list[list[int]]:
+    texts = texts or [written(lm, r) for r in requests]
     return lm.tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 

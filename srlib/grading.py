@@ -1,17 +1,17 @@
-"""Completions in, offline grades out: made once, found again by completion and grader version.
+"""Completions in, offline grades out: made once, found again by row, completion and grader.
 
-grade(rows, records, path)   ->   [{"completion": "9f…", "grader": "offline/1c…", "id": "h-07",
-                                    "label": "refusal", "correct": None, "reason": "…"}, …]
+grade(rows, records, path)   ->   [{"key": "51…", "completion": "9f…", "grader": "offline/1c…",
+                                    "id": "h-07", "label": "refusal", "correct": None, …}, …]
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 
-from . import answers, conversations, data, refusals, replies, store, tables, thoughts
+from . import answers, conversations, data, kept, refusals, replies, store, tables, thoughts
 from .errors import UserError
 from .params import place
 
@@ -23,20 +23,23 @@ def grade(
 
     Reasoning rows get `correct` (exact match by a `protocol` of `srlib.answers`), the others a
     `label` of `refusals.classify`, each with the reason; what a host's content filter stopped is
-    "filtered".
-    Grades are found by completion and grader version.
+    "filtered". A grade is found by the row (its gold answer, too), the completion, and what the
+    graders are made of.
     """
     grader = f"offline/{grader_version()}/{answers.check(protocol)}"
+    keys = [
+        kept.mark(grader, asdict(row), record) for row, record in zip(rows, records, strict=True)
+    ]
+    store.ask(path, keys)
     with store.lock(path):
-        made = {g["completion"]: g for g in store.read(path) if g["grader"] == grader}
-        fresh = []
-        for row, record in zip(rows, records, strict=True):
-            if record["key"] not in made:
-                made[record["key"]] = _grade(row, record, grader)
-                fresh.append(made[record["key"]])
+        made = {g.get("key"): g for g in store.read(path)}
+        fresh = {}
+        for key, row, record in zip(keys, rows, records, strict=True):
+            if key not in made:
+                made[key] = fresh[key] = {"key": key} | _grade(row, record, grader)
         if fresh:
-            store.append(path, fresh)
-    return [made[record["key"]] for record in records]
+            store.append(path, [*fresh.values()])
+    return [made[key] for key in keys]
 
 
 def _grade(row: data.Row, record: dict, grader: str) -> dict:
@@ -62,21 +65,9 @@ def _label(prompt: str, text: str, finish: str) -> tuple[str | None, str]:
     return verdict.label, verdict.reason
 
 
-@cache
 def grader_version() -> str:
-    """A digest of the offline graders' code and phrases: changed graders grade anew."""
-    here = Path(__file__).parent
-    parts = (
-        "answers.py",
-        "harness.py",
-        "quantities.py",
-        "refusals.py",
-        "coherence.py",
-        "thoughts.py",
-        "replies.py",
-    )
-    found = [here / p for p in parts] + [here / "assets/refusal_patterns.yaml"]
-    return store.digest([store.file_digest(p) for p in found], 12)
+    """A digest of what the offline graders are made of (`kept.code`): changed ones grade anew."""
+    return kept.code("grading")
 
 
 def from_file(path: str):

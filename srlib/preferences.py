@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import finetune, models, resident, rewards, store, trainer
+from . import finetune, kept, models, resident, rewards, store, trainer
 from . import preference_trainers as trainers
 from .errors import UserError
 
@@ -136,9 +136,10 @@ def train(
     """
     check_rows(name, rows, preference)
     dtype = models.pick_dtype(dtype)
+    graders = [kept.code("rewards")] if preference.method == "grpo" else []
     told = {k: v for k, v in asdict(preference).items() if k != "checkpoint_minutes"}
-    made_by = [base.fingerprint(outputs), rows, told, dtype]
-    folder = profile / "arms" / f"{store.slug(name)}-{store.digest(made_by, 12)}"
+    mark = finetune.made_by(base, rows, told, outputs, dtype, *graders)
+    folder = profile / "arms" / f"{store.slug(name)}-{mark}"
     with store.lock(folder):
         if not store.is_done(folder):
             resident.let_go()  # its place in memory is for the training

@@ -15,7 +15,7 @@ before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def lend(
     put = partial(_put, (model, outputs, models.pick_dtype(dtype)), tuple(adapters))
     put()
     lm = _held[0].lm
-    return models.LM(name or model, put, lm.tokenizer, _held[0].mark, lm.dtype, lm.device)
+    return replace(lm, name=name or model, net=put, fingerprint=_held[0].mark)
 
 
 def let_go() -> None:

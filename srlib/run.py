@@ -2,7 +2,8 @@
 
 Each notebook runs in a kernel of its own and leaves `outputs/<profile>/<notebook>/`: the executed
 notebook, metrics.csv, figures/, run.json. A run that is done already, with the same parameters, the
-same notebook and the same package, is not done again.
+same notebook, package and libraries, and the same bytes in every file that it reads, is not done
+again (`kept.made_by`).
 
     notebooks([params.load("params/quick/01_cot_prompting.yaml")])
 """
@@ -42,6 +43,8 @@ def notebooks(files: list[params.ParamFile], force: bool = False) -> None:
         if not force and is_made(file):
             print(f"{title}: made already")
             continue
+        if changed := _changed(file):
+            print(f"{title}: run anew, as {', '.join(changed)} changed since its last run")
         left = sum(f.header.minutes for f in files[number - 1 :])
         _execute(file, title, began, left)
     report(files)
@@ -60,19 +63,33 @@ def folder_of(file: params.ParamFile) -> Path:
 
 
 def is_made(file: params.ParamFile) -> bool:
-    """Whether the run is done: by its run.json, with the same making, its files still there, and
-    what it read (notebook 06: the other runs) still the same."""
-    from . import study
+    """Whether the run is done, its files are still there, and all that made it is still the same:
+    see `kept.made_by`; of notebook 06 the other runs, too."""
+    return _is_done(file) and not _changed(file)
 
+
+def _is_done(file: params.ParamFile) -> bool:
     folder = folder_of(file)
-    record = store.read_json(folder / "run.json")
     return (
-        record.get("status") == "done"
-        and record["made_by"] == store.made_by(file.notebook.stem, file.values)
-        and ("reads" not in record or record["reads"] == study.reads(file.values))
+        store.read_json(folder / "run.json").get("status") == "done"
         and (folder / "metrics.csv").exists()
         and (folder / file.notebook.name).exists()
     )
+
+
+def _changed(file: params.ParamFile) -> list[str]:
+    """What made a finished run and is now another; [] where nothing is, or no run is finished."""
+    from . import study
+
+    record = store.read_json(folder_of(file) / "run.json")
+    if record.get("status") != "done":
+        return []
+    before, now = record.get("made_by"), store.made_by(file.notebook.stem, file.values)
+    if not isinstance(before, dict):
+        return ["the rule of what makes a run"]
+    changed = [name for name in before | now if before.get(name) != now.get(name)]
+    read = "reads" in record and record["reads"] != study.reads(file.values)
+    return changed + (["the runs that it reads"] if read else [])
 
 
 def _execute(file: params.ParamFile, title: str, began: float, minutes_left: float) -> None:
@@ -99,7 +116,7 @@ def _execute(file: params.ParamFile, title: str, began: float, minutes_left: flo
                     f"{file.notebook.name}, cell {error.cell_index}: {error.ename}: {error.evalue}"
                     f" (the notebook up to there: {where})"
                 ) from error
-    if not is_made(file):
+    if not _is_done(file):
         raise UserError(
             f"{file.notebook.name} ended without finishing its run: see {folder / 'run.json'}"
         )

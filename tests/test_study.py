@@ -273,12 +273,20 @@ def completions(base, *lines):
     return path
 
 
-def test_completions_come_without_their_texts(tmp_path):
+def test_completions_are_those_that_the_runs_asked_for_without_their_texts(tmp_path):
     record = {"key": "k1", "id": "h-1", "data": "harmful", "text": "No.", "new_tokens": 3}
     record |= {"finish": "stop", "model": {"name": "aligned base"}, "messages": ["…"]}
-    line = json.dumps(record) + "\n"
-    path = completions(tmp_path / "mine", line, line[:40])  # the second one is being written
+    line, more, left = (json.dumps(record | {"key": k}) + "\n" for k in ("k1", "k2", "k3"))
+    path = completions(tmp_path / "mine", line, more, left, line[:40])  # one is being written
     before = path.read_bytes()
+    for notebook, key, status in (
+        ("00", "k1", "done"),
+        ("01", "k1", "done"),
+        ("02", "k2", "running"),
+    ):
+        folder = made(tmp_path / "mine", notebook, status=status)
+        (folder / "asked.json").write_text(json.dumps({f"completions/{path.name}": [key, "k0"]}))
+    made(tmp_path / "mine", "03")  # asked for nothing
     found = study.load(tmp_path, "mine")
     plain, full = found.completions(), found.completions(texts=True)
     assert path.read_bytes() == before

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from srlib import deltas, irr, models, store, weights
+from srlib import deltas, irr, kept, models, store, weights
 from srlib.errors import UserError
 from srlib.finetune import Base
 
@@ -396,6 +396,16 @@ def test_made_once_and_found_again(tiny, tmp_path, monkeypatch):
     assert again == mended and same.equals(table)
     assert stamps == {p: p.stat().st_mtime_ns for p in folder.iterdir()}
     assert weights.safe_lora(*args[:4], 3, *args[5:])[0] != mended
+    usual = kept.version
+    monkeypatch.setattr(kept, "version", lambda name: usual(name) + ("1" if name == "peft" else ""))
+    assert weights.safe_lora(*args)[0] != mended  # another library computes it
+    monkeypatch.undo()
+    template = Path(tiny.before.model) / "chat_template.jinja"
+    text = template.read_text()
+    template.write_text(text + " ")
+    assert weights.safe_lora(*args)[0] != mended
+    template.write_text(text)
+    assert weights.safe_lora(*args)[0] == mended
     loaded = mended.load(tiny.outputs, "float32", "mended")
     assert loaded.fingerprint == mended.fingerprint(tiny.outputs)
     with pytest.raises(UserError, match="made for another base model"):

