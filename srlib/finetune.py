@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import kept, launched, models, ranks, resident, store, trainer
+from . import kept, launched, models, ranks, resident, store, templates, trainer
 from .errors import UserError
 
 LORA = ("lora_r", "lora_alpha", "lora_targets", "lora_layers")
@@ -163,7 +163,11 @@ def within(
     name: str, tokenizer, rows: list[dict], recipe: Recipe
 ) -> tuple[list[dict], dict[str, int]]:
     """The rows that fit into `recipe.max_length`, and counts: rows, dropped, tokens and completion
-    tokens (of one epoch), longest (tokens of the longest row, dropped ones too)."""
+    tokens (of one epoch), longest (tokens of the longest row, dropped ones too).
+
+    Raises UserError as `templates.check` does.
+    """
+    templates.check(name, tokenizer, rows)
 
     def lengths(chats, **how):
         texts = [tokenizer.apply_chat_template(c, tokenize=False, **how) for c in chats]

@@ -148,11 +148,24 @@ def _tokenize(lm: LM, requests, settings: Settings, texts=None) -> list[list[int
 
 def written(lm: LM, request: Request) -> str:
     """What the model reads: the messages in its chat template, and what the reply begins with."""
+    text = _asked(lm, request)
+    opened = thoughts.opens(text)
+    if opened and thoughts.begun(request.prefill, opened, True) == request.prefill != "":
+        text = text.rstrip().removesuffix(opened)  # the reply brings its own
+    return text + request.prefill
+
+
+def opens(lm: LM, request: Request) -> str:
+    """The tag with which the chat template opens a thought at the end of the prompt, or ""."""
+    return thoughts.opens(_asked(lm, request))
+
+
+def _asked(lm: LM, request: Request) -> str:
     how = {"tokenize": False, "add_generation_prompt": True}
     template = lm.tokenizer.chat_template
     if "strftime_now" in str(template):  # it tells the model the date
         how["chat_template"] = _DATE.sub(lambda call: repr(TODAY.strftime(call[2])), template)
-    return lm.tokenizer.apply_chat_template(request.messages, **how) + request.prefill
+    return lm.tokenizer.apply_chat_template(request.messages, **how)
 
 
 def _ids(lm: LM, requests: list[Request], texts: list[str] | None = None) -> list[list[int]]:
@@ -199,14 +212,15 @@ def ends_of(lm: LM) -> set[int]:
 def _record(lm: LM, request: Request, found_by: str, settings: Settings, length: int, new) -> dict:
     stopped = len(new) < settings.max_new_tokens or (new and new[-1] in ends_of(lm))
     told = text_of(lm, new), length, len(new), "stop" if stopped else "length"
-    return record(request, found_by, settings, *told, lm.card())
+    return record(request, found_by, settings, *told, lm.card(), opens(lm, request))
 
 
 def record(
     request: Request, found_by: str, settings: Settings, text: str, prompt_tokens: int,
-    new_tokens: int, finish: str, model: dict,
+    new_tokens: int, finish: str, model: dict, opened: str = "",
 ) -> dict:  # fmt: skip
-    """A completion's record; `text` is what is new, and ends before the first stop string."""
+    """A completion's record; `text` is what is new, and ends before the first stop string. The tag
+    that `opened` a thought in the prompt is put before what goes on with the thought."""
     for stop in settings.stop:
         if stop in text:
             text, finish = text[: text.index(stop)], "stop"
@@ -215,7 +229,7 @@ def record(
         "id": request.id,
         "data": request.data,
         "messages": request.messages,
-        "text": (request.prefill + text).strip(),
+        "text": thoughts.begun((request.prefill + text).strip(), opened, finish == "length"),
         "prompt_tokens": prompt_tokens,
         "new_tokens": new_tokens,
         "finish": finish,

@@ -84,17 +84,32 @@ def from_file(path: str):
     import pandas as pd
 
     file = place(path)
-    rows = _said(file)
+    rows = _opened(_said(file))
     table = []
     for row, name in zip(rows, _shared_ids(rows, file), strict=True):
-        parts = thoughts.split(row["completion"])
-        thought, answer = row["thought"] or parts.thought, parts.answer
-        label, reason = _label(row["prompt"], row["completion"], row["finish"])
+        parts = thoughts.beside(row["thought"], row["completion"])
+        text = parts.answer if row["thought"] and parts.answer else row["completion"]
+        label, reason = _label(row["prompt"], text, row["finish"])
         told = {"arm": row["arm"], "id": name, "data": file.stem}
-        told |= {"kind": row["kind"], "prompt": row["prompt"], "thought": thought}
-        told |= {"answer": answer, "label": label, "reason": reason, "correct": None}
+        told |= {"kind": row["kind"], "prompt": row["prompt"], "thought": parts.thought}
+        told |= {"answer": parts.answer, "label": label, "reason": reason, "correct": None}
         table.append(told | {"truncated": replies.finish(row["finish"]) == "length"})
     return pd.DataFrame(table)
+
+
+def _opened(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows, with the thought opened where the prompt did so: in an arm that closes thoughts
+    which it did not open, a completion without tags that was cut off, or does not say how it ended
+    where most of its arm close one, is an unclosed thought."""
+    alone = [row for row in rows if not row["thought"]]
+    closes = Counter(row["arm"] for row in alone if thoughts.closes(row["completion"]))
+    asked = Counter(row["arm"] for row in alone)
+    for row in alone:
+        arm, finish = row["arm"], replies.finish(row["finish"])
+        cut = finish == "length" or (not row["finish"] and 2 * closes[arm] >= asked[arm])
+        opening = "<think>" if closes[arm] else ""
+        row["completion"] = thoughts.begun(row["completion"], opening, cut)
+    return rows
 
 
 _SAID = ("prompt", "completion", "arm", "id", "thought", "kind", "finish")

@@ -26,6 +26,7 @@ from . import (
     prompts,
     served,
     store,
+    templates,
     trainsets,
 )
 from .params import place
@@ -72,8 +73,13 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     made = arms.of(values)
     for arm in made:
         arms.recipe(values, arm.seed).split(processes)
+    trained = {"the aligned base": tuning} if values["align"] else {}
     for mixture in apart(arm.mixture for arm in made):
-        mixtures.build(mixture, prompts_of)
+        trained[mixture.task or mixture.safety] = mixtures.build(mixture, prompts_of).rows
+    if trained and values["model"] != models.EMBEDDED:
+        words = models.tokenizer(values["model"], outputs)
+        for name, some in trained.items():
+            templates.check(name, words, some)
     for method in preferences.of(values):
         preference_rows.rows_of(method, values, prompts_of)
     for name in values.get("protect", []):

@@ -21,10 +21,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import arms, defences, export, generation, models, preferences, server, store
+from . import (
+    arms,
+    defences,
+    export,
+    generation,
+    models,
+    preferences,
+    replies,
+    server,
+    store,
+    thoughts,
+)
 from .errors import UserError, meant
 from .finetune import Base
 
+_HELLO = {"role": "user", "content": "Hello."}
 WEIGHTS = ("safe_lora", "resta", "irr")  # notebook 05's methods that edit weights
 
 
@@ -48,6 +60,15 @@ class Served:
     @cached_property
     def tokenizer(self):
         return models.tokenizer(self.source, self.outputs)
+
+    @cached_property
+    def opening(self) -> str | None:
+        """The tag with which the template opens a thought in the prompt ("": it does not); None
+        where the template is not to be had here."""
+        try:
+            return generation.opens(self, generation.Request("", "", [_HELLO]))
+        except (UserError, OSError, ValueError):
+            return None
 
     @cached_property
     def window(self) -> int | None:
@@ -178,29 +199,46 @@ def make(lm: Served, requests, keys, settings, path, made: dict, label: str) -> 
 
     Raises UserError as `server.ask` does, and at the end where requests failed for good: the next
     call asks for those alone. A completion counts as cut off where the server says so; some
-    (`transformers serve`) say it of one whose very last token ends it, too.
+    (`transformers serve`) say it of one whose very last token ends it, too. Where the template is
+    not known here, what was cut off without a tag is kept last: it is an unclosed thought if the
+    model's other completions close thoughts that they did not open.
     """
     todo = {k: r for k, r in zip(keys, requests, strict=True) if k not in made}
     prompts = [put(lm, r) for r in todo.values()]
     how = {n: getattr(settings, n) for n in ("max_new_tokens", "temperature", "top_p", "seed")}
-    failed = []
+    failed, waiting = [], []
+
+    def keep(key: str, reply: server.Reply, opened: str) -> None:
+        told = reply.text, reply.prompt_tokens, reply.new_tokens, reply.finish
+        by = {"answered_as": reply.model, "system_fingerprint": reply.system}
+        card = lm.card() | {"served": lm.said | {k: v for k, v in by.items() if v}}
+        made[key] = generation.record(todo[key], key, settings, *told, card, opened)
+        store.append(path, [made[key]])
+
     with generation.progress(len(todo), label) as bar:
-        for index, reply in server.ask(lm.where, prompts, stop=settings.stop, **how):
-            bar.update()
-            if reply.error:
-                failed.append(reply.error)
-                continue
-            key = list(todo)[index]
-            told = reply.text, reply.prompt_tokens, reply.new_tokens, reply.finish
-            by = {"answered_as": reply.model, "system_fingerprint": reply.system}
-            card = lm.card() | {"served": lm.said | {k: v for k, v in by.items() if v}}
-            made[key] = generation.record(todo[key], key, settings, *told, card)
-            store.append(path, [made[key]])
+        try:
+            for index, reply in server.ask(lm.where, prompts, stop=settings.stop, **how):
+                bar.update()
+                key = list(todo)[index]
+                if reply.error:
+                    failed.append(reply.error)
+                elif lm.opening is None and _cut_untagged(reply):
+                    waiting.append((key, reply))
+                else:
+                    keep(key, reply, lm.opening or "")
+        finally:
+            closing = any(thoughts.closes(record["text"]) for record in made.values())
+            for key, reply in waiting:
+                keep(key, reply, "<think>" if closing else "")
     if failed:
         raise UserError(
             f"{len(failed)} of {len(todo)} requests to {lm.where.model!r} at {lm.where.address} "
             f"failed ({failed[0]}); the others are kept: run again to ask for these anew"
         )
+
+
+def _cut_untagged(reply: server.Reply) -> bool:
+    return replies.finish(reply.finish) == "length" and not thoughts.tagged(reply.text)
 
 
 def put(lm: Served, request: generation.Request) -> list[dict] | str:

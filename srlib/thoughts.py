@@ -185,7 +185,7 @@ def begun(text: str, opening: str, cut: bool) -> str:
     """
     first = _first(text)
     inside = first in ("close", "output") or (cut and not first)
-    return opening + text if opening and inside else text
+    return f"{opening}\n{text}" if opening and inside else text
 
 
 def closes(text: str) -> bool:

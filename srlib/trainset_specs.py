@@ -89,6 +89,11 @@ def own_row(record: dict) -> dict:
     text, known = tables.text(record["response"]), {"prompt": tables.text(record["prompt"])}
     more = {k: tables.cell(record, k) for k in ("thought", "system", "category")}
     known |= {k: value for k, value in more.items() if value}
+    if known.get("thought") and (thoughts.tagged(known["thought"]) or thoughts.tagged(text)):
+        parts = thoughts.beside(known["thought"], text)
+        if not parts.answer:
+            raise UnusableError("empty answer")
+        return known | {"thought": parts.thought, "answer": parts.answer}
     if known.get("thought") or thoughts.split(text).status == "no_tags":
         return known | {"answer": text}
     return known | _split(text)
