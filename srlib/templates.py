@@ -58,7 +58,7 @@ def _fault(tokenizer, row: dict) -> str:
     if parts.answer not in said:
         return "changes the answer"
     before = thought_tags.find(said[: said.index(parts.answer)])
-    if not parts.thought and any(kind == "open" for kind, *_ in before):
+    if not parts.thought and any(kind in ("open", "close") for kind, *_ in before):
         return "puts an empty thought before rows without one"
     if not whole.startswith(begun.rstrip()):
         opened = " opens a thought in the prompt that the row does not go on with"

@@ -128,3 +128,23 @@ def test_the_cache_gives_back_what_was_written():
     assert torch.equal(keys, whole) and torch.equal(values, -whole)
     layer.batch_select_indices(torch.tensor([2, 0]))
     assert torch.equal(layer.keys, whole[[2, 0]]) and layer.get_seq_length() == 5
+
+
+def test_a_template_that_opens_the_thought_is_seen_in_the_record(lm, tmp_path):
+    import copy
+    from dataclasses import replace
+
+    from srlib import thoughts
+
+    words = copy.deepcopy(lm.tokenizer)
+    words.chat_template += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
+    opened = replace(lm, tokenizer=words)
+    asked = generation.Request("a", "d", [{"role": "user", "content": "Count from 1 to 100."}])
+    settings = generation.Settings(max_new_tokens=3)
+    (cut,) = generation.complete(opened, [asked], settings, tmp_path / "c.jsonl")
+    assert cut["finish"] == "length" and cut["text"].startswith("<think>\n")
+    assert thoughts.split(cut["text"]).status == "unclosed_thought"
+    begun = replace(asked, prefill="<think>\nHm.")
+    assert generation.written(opened, begun).count("<think>") == 1
+    (more,) = generation.complete(opened, [begun], settings, tmp_path / "m.jsonl")
+    assert more["text"].startswith("<think>\nHm.") and more["text"].count("<think>") == 1

@@ -123,3 +123,22 @@ def test_no_model_and_no_data_are_needed_for_them(tmp_path):
     values["completions"] = str(tmp_path / "none.jsonl")
     with pytest.raises(UserError, match="does not exist"):
         evaluate.preflight(params.check(values, known, "t"))
+
+
+def test_a_file_whose_completions_begin_inside_their_thought(tmp_path):
+    rows = [("a", "First add.</think>It is 7.", "stop"), ("b", "First add, and then", "length")]
+    rows += [("c", "It is 7.", "stop")]
+    file = tmp_path / "r1.jsonl"
+    told = [{"prompt": p, "completion": c, "finish": f, "kind": "benign"} for p, c, f in rows]
+    file.write_text("".join(json.dumps(row) + "\n" for row in told))
+    table = grading.from_file(str(file))
+    assert [*table["answer"]] == ["It is 7.", "", "It is 7."]
+    assert [*table["thought"]] == ["First add.", "First add, and then", ""]
+
+
+def test_a_thought_in_a_column_and_in_the_tags_is_one(tmp_path):
+    told = {"prompt": "3 + 4?", "thought": "[THINK]Add.[/THINK]", "kind": "benign"}
+    file = tmp_path / "two.jsonl"
+    file.write_text(json.dumps(told | {"completion": "<think>Add.</think>It is 7."}) + "\n")
+    (row,) = grading.from_file(str(file)).to_dict("records")
+    assert (row["thought"], row["answer"]) == ("Add.", "It is 7.")

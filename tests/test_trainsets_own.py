@@ -174,3 +174,18 @@ def test_embedded_reflective_rows_refuse_what_is_tuned_on():
             text = thoughts.join(thought, e.answer)
             assert refusals.classify(e.prompt, text) == "refusal", e
             assert thoughts.split(text) == thoughts.Split(thought, e.answer, "ok")
+
+
+@pytest.mark.parametrize(
+    ("thought", "response"),
+    [
+        ("[THINK]three, four[/THINK]", "7"),
+        ("three, four", "<think>three, four</think>7"),
+        ("", "<thinking>three, four</thinking>7"),
+    ],
+)
+def test_a_thought_that_kept_its_tags(thought, response):
+    from srlib.trainset_specs import own_row
+
+    row = own_row({"prompt": "3 + 4?", "thought": thought, "response": response})
+    assert (row["thought"], row["answer"]) == ("three, four", "7")
