@@ -294,7 +294,7 @@ def test_pairs_reject_what_is_to_be_unlearnt_and_count_the_rest(lm, tmp_path):
     made = preference_rows.pairs([*harmful, *benign], lm, SHORT, path)
     assert made.kept == {"harmful": 1, "benign": 1}
     assert made.left_out == {
-        "harmful: refusal": 1, "harmful: incoherent": 2, "benign: compliance": 2,
+        "harmful: refusal": 1, "harmful: incoherent": 2, "benign: off_topic": 2,
         "benign: incoherent": 1,
     }  # fmt: skip
     told = {"harmful": (harmful[0], thought), "benign": (benign[0], NO)}
