@@ -163,9 +163,9 @@ def made_by(notebook: str, values: dict) -> dict[str, str]:
 
 def _labelled() -> str:
     """A digest of the labelled completions that the local mirror holds."""
-    from . import labelled
+    from . import agreement
 
-    return digest(labelled.load().to_dict("records"))
+    return digest(agreement.load().to_dict("records"))
 
 
 def files(values: dict) -> dict[str, str]:
