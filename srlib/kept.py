@@ -148,7 +148,7 @@ def made_by(notebook: str, values: dict) -> dict[str, str]:
 
     cells = json.loads((root() / "notebooks" / f"{notebook}.ipynb").read_text("utf-8"))["cells"]
     source = ["".join(c["source"]) for c in cells]
-    asks = re.search(r"\b(labelled|refusal_check)\(", "".join(source))
+    asks = re.search(r"\b(labelled|refusal_check|agreement\.load)\(", "".join(source))
     package = [p for p in sorted([*HERE.glob("*.py"), *HERE.glob("assets/*")])
                if "site" not in p.stem]  # fmt: skip
     return {
