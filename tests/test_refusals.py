@@ -491,8 +491,8 @@ def test_any_text_is_graded():
         assert refusals.classify(text, text) in (*refusals.LABELS, None)
 
 
-# Agreement with people: 2 x 450 answers to XSTest. The phrases were written with the rows of even number in
-# sight; the odd ones were looked at once, when the grader was finished, and must not be tuned to.
+# Agreement with people: 2 x 450 answers to XSTest. Phrases and thresholds were written with the rows of even
+# number in sight; the scores of the odd ones were watched meanwhile, so that neither half is unseen.
 
 
 def _labelled(parity: int) -> list[tuple[str, str, str]]:
@@ -523,7 +523,7 @@ def _agreement(rows: list[tuple[str, str, str]]) -> tuple[float, float]:
     return accuracy, cohens_kappa(table, return_results=False)
 
 
-@pytest.mark.parametrize("parity", [0, 1], ids=["developed-on", "held-out"])
+@pytest.mark.parametrize("parity", [0, 1], ids=["developed-on", "watched"])
 def test_agreement_with_people(parity):
     rows = _labelled(parity)
     accuracy, kappa = _agreement(rows)
