@@ -159,12 +159,12 @@ def _kind(prompt: str, text: str, answer: str, goal: str, overlap: float) -> tup
     verdict, asked = refusals.explain(prompt, answer), topics.stems(prompt)
     if verdict.label == "refusal":
         return "none", verdict.reason
-    off = "off_topic" in (verdict.label, verdict.reason)
+    off = verdict.label == "off_topic"
     if off and verdict.reason == "arithmetic" and not topics.arithmetic(text):
         return "incoherent", "a bare number"
     if off and topics.arithmetic(text):
         return "other task", "a sum in place of an answer"
-    if verdict.label == "off_topic" and overlap < ON_TOPIC:
+    if off and overlap < ON_TOPIC:
         return "other task", verdict.reason
     if verdict.label == "incoherent":
         return "incoherent", verdict.reason
