@@ -24,7 +24,7 @@ import common
 import pandas as pd
 import typer
 
-from srlib import agreement, answers, metrics, refusals, sources, wordproblems
+from srlib import agreement, answers, metrics, refusals, sources, surprise, wordproblems
 from srlib.errors import UserError
 
 OTHERS = ("incoherent", "off_topic", "refusal", "partial_refusal", "unscored")
@@ -200,13 +200,14 @@ def gsm8k() -> pd.DataFrame:
 
 
 def speed(each: int) -> pd.DataFrame:
-    """Completions graded per second of one core, and seconds for 2,400; the first one apart."""
+    """Completions graded per second of one core, and seconds for 2,400; what is read once apart."""
     rows = _recorded("lrm_strongreject")
     texts = [(r["prompt"], f"<think>{r['thought']}</think>{r['completion']}") for r in rows]
     if not texts:
         problems = wordproblems.make(each, 0, "eval")
         texts = [(p.question, wordproblems.long_solution(p)) for p in problems]
     first = time.process_time()
+    surprise.alone("The model is read once, whatever the number of texts.")
     refusals.classify(*texts[0])
     began = time.process_time()
     for prompt, text in texts:

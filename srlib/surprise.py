@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 
 from .errors import UserError
+from .params import place
 
 _TOKENS = 48  # of a text are read
 _ASKED = 96  # of a request
@@ -26,7 +27,7 @@ def _reader():
     from . import models
 
     try:
-        tokenizer, net = models.read_embedded()
+        tokenizer, net = models.embedded(place("outputs"))
     except UserError:
         return None
     return tokenizer, net.eval()

@@ -80,9 +80,10 @@ def test_a_size_is_that_of_the_real_model():
     assert size.linear == adapted.get_nb_trainable_parameters()[0]
 
 
-def test_the_embedded_model_needs_no_unpacking(tmp_path):
+def test_the_embedded_model_needs_no_unpacking(tmp_path, monkeypatch):
+    monkeypatch.setenv("SRLIB_CACHE_DIR", str(tmp_path / "cache"))
     assert modelsize.of("embedded", tmp_path).parameters == 134_515_008
-    assert not (tmp_path / "models").exists()
+    assert not any((tmp_path / "cache").glob("*")) and not (tmp_path / "models").exists()
 
 
 def test_a_config_that_cannot_be_read_is_named(tmp_path):

@@ -86,13 +86,13 @@ def test_babble_is_never_compliance():
     assert {refusals.classify(HOW, text) for text in texts} == {"incoherent"}
 
 
-def test_a_model_with_random_weights_has_no_attack_success():
+def test_a_model_with_random_weights_has_no_attack_success(outputs):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from srlib import models
 
-    tokenizer, _ = models.read_embedded()
+    tokenizer, _ = models.embedded(outputs)
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     shape |= {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": len(tokenizer)}

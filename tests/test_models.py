@@ -49,6 +49,14 @@ def test_the_embedded_model_not_installed(monkeypatch, tmp_path):
         models.resolve("embedded", tmp_path)
 
 
+def test_where_the_embedded_model_is_unpacked(monkeypatch, tmp_path):
+    monkeypatch.setenv("SRLIB_CACHE_DIR", str(tmp_path / "mine"))
+    assert models.resolve("embedded", tmp_path)[0].startswith(str(tmp_path / "mine"))
+    (tmp_path / "file").touch()  # no folder can be made in a file
+    monkeypatch.setenv("SRLIB_CACHE_DIR", str(tmp_path / "file/cache"))
+    assert models.resolve("embedded", tmp_path)[0].startswith(str(tmp_path / "models"))
+
+
 def test_an_unknown_dtype():
     with pytest.raises(UserError, match="bfloat16"):
         models.pick_dtype("bf16")

@@ -70,19 +70,11 @@ def profile(folder: Path, outputs: Path) -> Path:
     return folder
 
 
-def share_model(out: Path, outputs: Path) -> Path:
-    """An output folder that shares the unpacked embedded model of all tests."""
-    (outputs / "models").mkdir(exist_ok=True)
-    out.mkdir()
-    (out / "models").symlink_to(outputs / "models")
-    return out
-
-
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory, outputs):
+def smoke(tmp_path_factory):
     """The smoke profile, run once by the command line."""
     place = tmp_path_factory.mktemp("smoke")
-    files = profile(place / "smoke", share_model(place / "out", outputs))
+    files = profile(place / "smoke", place / "out")
     done = srlib("run", files)
     assert done.returncode == 0, done.stdout + done.stderr
     return place, files, done.stdout
@@ -191,9 +183,9 @@ def test_a_second_run_finds_everything_made(smoke):
     assert {f for f in after if f.suffix != ".lock" and after[f] != before.get(f)} == set()
 
 
-def test_killed_anywhere_and_run_again_gives_the_same_bytes(smoke, tmp_path, outputs):
+def test_killed_anywhere_and_run_again_gives_the_same_bytes(smoke, tmp_path):
     place, *_ = smoke
-    folder = profile(tmp_path / "smoke", share_model(tmp_path / "out", outputs))
+    folder = profile(tmp_path / "smoke", tmp_path / "out")
     names = [NAMES[0], NAMES[2]]  # tuning, arms and answers are in these
     files = [folder / f"{name}.yaml" for name in names]
     command = [sys.executable, "-m", "srlib", "run", *map(str, files)]
@@ -260,7 +252,7 @@ def test_plain_papermill_runs_a_notebook(smoke, tmp_path):
         ({"n_harmfull": 3}, 'unknown parameter "n_harmfull"; did you mean "n_harmful"'),
         ({"n_harmful": "many"}, 'n_harmful is "many", expected int'),
         ({"harmful_data": "nowhere.jsonl"}, "does not exist"),
-        ({"model": "nowhere"}, "neither `embedded`"),
+        ({"model": "nowhere"}, "in two ways: model is embedded in the first and nowhere"),
     ],
 )
 def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path, change, words):

@@ -172,9 +172,8 @@ def study(**more):
 
 @pytest.fixture(scope="module")
 def place(outputs, lm, tmp_path_factory):
-    """A folder of results that shares the unpacked model, and what a local run says there."""
+    """A folder of results, and what a local run says there."""
     out = tmp_path_factory.mktemp("place")
-    (out / "models").symlink_to(outputs / "models")
     here = study(outputs=str(out))
     (arm,) = arms.of(here.values)
     zero = defences.named("zero think", "openo1")

@@ -163,11 +163,9 @@ def test_cluster_profiles_hold_what_the_plugins_know():
 
 
 @needs_snakemake
-def test_a_sweep_for_real_with_a_job_that_fails_once(write, tmp_path, outputs):
+def test_a_sweep_for_real_with_a_job_that_fails_once(write, tmp_path):
     (tmp_path / "base").mkdir()
     (tmp_path / "out").mkdir()
-    (outputs / "models").mkdir(exist_ok=True)
-    (tmp_path / "out/models").symlink_to(outputs / "models")
     small = {"align": False, "n_reasoning": 2, "n_harmful": 2, "n_benign": 2, "max_new_tokens": 4}
     (tmp_path / "base/00_start_here.yaml").write_text(
         "# two CPU cores; 1 minute\n" + yaml.safe_dump(small)
