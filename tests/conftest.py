@@ -21,3 +21,12 @@ def lm(outputs):
     from srlib import models
 
     return models.load("embedded", outputs, "float32")
+
+
+@pytest.fixture(scope="module")
+def without_mirror():
+    """Hide the folder of published sets: notebook 00 would grade every labelled set that lies there,
+    minutes of work that `test_agreement` does on a few rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SRLIB_DATA_DIR", raising=False)
+        yield

@@ -15,6 +15,7 @@ import yaml
 
 from srlib import params, run
 
+pytestmark = pytest.mark.usefixtures("without_mirror")
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 NAMES = [n.stem for n in NOTEBOOKS]

@@ -154,6 +154,7 @@ def test_a_server_killed_half_way_and_started_again(folder, outputs, tmp_path, m
     assert (table["tokens"] > 0).all()
 
 
+pytestmark = pytest.mark.usefixtures("without_mirror")
 SMALL = {
     "profile": "small", "dtype": "float32", "n_reasoning": 1, "n_harmful": 2, "n_benign": 1,
     "batch_size": 3, "tune_refusals": 5, "tune_lookalikes": 1, "tune_instructions": 1,

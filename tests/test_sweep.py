@@ -17,6 +17,7 @@ import yaml
 from srlib import params, pin, sweep
 from srlib.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("without_mirror")
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = ROOT / ".venv-sweep" / "bin" / "snakemake"
 needs_snakemake = pytest.mark.skipif(not SNAKEMAKE.exists(), reason="`make sweep` installs it")
