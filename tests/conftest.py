@@ -25,8 +25,8 @@ def lm(outputs):
 
 @pytest.fixture(scope="module")
 def without_mirror():
-    """Hide the folder of published sets: notebook 00 would grade every labelled set that lies there,
-    minutes of work that `test_agreement` does on a few rows."""
+    """Hide the folder of published sets: notebook 00 would grade every labelled set in it, minutes
+    of work that `test_agreement` does on a few rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("SRLIB_DATA_DIR", raising=False)
         yield
