@@ -1,13 +1,15 @@
 """Which fine-tuned arms a notebook's parameters ask for: a name, a mixture, a seed.
 
-    finetuning(values)   notebook 02: short and long-CoT sets, equally large; then more data
+    finetuning(values)   notebook 02: short and long-CoT sets, equally large, and parts of them
     safety(values)       notebook 03: one long-CoT set with safety rows, by amount and form
     mitigated(values)    notebook 05: the long-CoT set and what is trained to protect it
     of(values)           whichever of these the parameters belong to, [] for none
 
-    Arm(name="long-openo1 ×16", mixture=Mixture("long-openo1", 16), family="long CoT", seed=0)
+    Arm(name="long-openo1 ×536", mixture=Mixture("long-openo1", 256, plain=280), family="long CoT")
 
-An arm that both notebooks ask for has the same name and mixture, so that it is made once.
+An arm that both notebooks ask for has the same name and mixture, so that it is made once. A seed
+covers the whole line: the aligned base that the arm starts from, the draw and the order of its
+rows, its adapter. So arms of one seed are pairs, and seeds are independent trainings.
 """
 
 from __future__ import annotations
@@ -23,26 +25,28 @@ from .mixtures import Mixture
 @dataclass(frozen=True)
 class Arm:
     """One fine-tuning to be asked for. `family` groups arms in tables: short, long CoT, or a form
-    of safety data; `seed` is the training's own (order of rows, initial adapter)."""
+    of safety data; `share` is how much of its training it has seen, 1.0 all of it."""
 
     name: str
     mixture: Mixture
     family: str
     seed: int = 0
+    share: float = 1.0
 
     def columns(self) -> dict:
-        """What a graded table says of the arm."""
+        """Give what a graded table says of the arm."""
         return {
             "set": self.mixture.task,
             "family": self.family,
-            "rows": self.mixture.n,
+            "rows": round(self.share * (self.mixture.n + self.mixture.plain)),
+            "share": self.share,
             "amount": self.mixture.n_safety,
             "form": self.mixture.form if self.mixture.n_safety else "none",
             "seed": self.seed,
         }
 
 
-BASE = {"set": "base", "family": "base", "rows": 0, "amount": 0, "form": "none", "seed": 0}
+BASE = {"set": "base", "family": "base", "rows": 0, "share": 1.0, "amount": 0, "form": "none"}
 
 
 RECIPE = {  # a field of Recipe, and the parameter that says it
@@ -52,13 +56,24 @@ RECIPE = {  # a field of Recipe, and the parameter that says it
     "max_length": "train_max_length", "over_length": "over_length", "packing": "packing",
     "lora_r": "lora_r", "lora_alpha": "lora_alpha", "lora_layers": "lora_layers",
 }  # fmt: skip
-MIXTURE = {"english": "english", "system": "train_system", "seed": "seed", "tokens": "n_tokens"}
+MIXTURE = {"english": "english", "system": "train_system", "seed": "train_seeds",
+           "tokens": "n_tokens", "plain": "n_plain"}  # fmt: skip
 
 
 def recipe(values: dict, seed: int) -> finetune.Recipe:
     """The arms' hyper-parameters out of a notebook's. Raises UserError as Recipe does."""
-    told = {field: values[name] for field, name in RECIPE.items()}
-    return finetune.Recipe(**told, lora_targets=tuple(values["lora_targets"]), seed=seed)
+    fields = {field: values[name] for field, name in RECIPE.items()}
+    return finetune.Recipe(**fields, lora_targets=tuple(values["lora_targets"]), seed=seed)
+
+
+def seeds(values: dict) -> list[int]:
+    """Give the trainings' seeds; of a notebook that trains no arm, the aligned base's.
+
+    Raises UserError for an empty list.
+    """
+    if not values.get("train_seeds", [0]):
+        raise UserError("train_seeds is empty; name at least one seed")
+    return list(dict.fromkeys(values.get("train_seeds", [values["seed"]])))
 
 
 def agree(files: Iterable[params.ParamFile]) -> None:
@@ -91,9 +106,7 @@ def _making(values: dict) -> dict[str, dict]:
     found = {}
     if values["align"]:
         start |= {k: v for k, v in values.items() if k.startswith("tune_")}
-        start |= {"seed": values["seed"], "align_form": values.get("align_form", "direct")}
-        if start["align_form"] != "direct":
-            start["long_set"] = trainsets.dialect(values.get("long_set", "")) or "think"
+        start["seed"] = seeds(values)[0]
         found["aligned"] = start
     for arm in of(values):
         how, mixture = recipe(values, 0).settings(), asdict(arm.mixture)
@@ -118,7 +131,8 @@ def mitigated(values: dict) -> list[Arm]:
     `ptst`, alone under the safety prompt. The first seed only."""
     if values["data_rows"] < 1:
         raise UserError(f"data_rows is {values['data_rows']}; give at least 1")
-    seed, plain = _seeds(values)[0], _mixture(values, values["long_set"], values["n_train"])
+    seed = seeds(values)[0]
+    plain = _mixture(values, values["long_set"], seed)
     arms = [Arm(_name(plain, values, seed), plain, "unprotected", seed)]
     for form in values["data_forms"]:
         source = values["direct_data"] if form == "direct" else values["reflective_data"]
@@ -130,38 +144,54 @@ def mitigated(values: dict) -> list[Arm]:
     return arms
 
 
-def _mixture(values: dict, name: str, n: int, **more) -> Mixture:
-    tokens = values["n_tokens"] * n // values["n_train"] if n else 0  # as many as n rows stand for
+def _mixture(values: dict, name: str, seed: int, **more) -> Mixture:
     return Mixture(
-        name, n, english=values["english"], system=values["train_system"], seed=values["seed"],
-        tokens=tokens, **more,
+        name, values["n_train"], plain=values["n_plain"], english=values["english"],
+        system=values["train_system"], seed=seed, tokens=values["n_tokens"], **more,
     )  # fmt: skip
 
 
-def _name(mixture: Mixture, values: dict, seed: int) -> str:
+def _name(mixture: Mixture, values: dict, seed: int, share: float = 1.0) -> str:
     safe = f" + {mixture.n_safety} {mixture.form}" if mixture.n_safety else ""
-    again = f", seed {seed}" if seed != values["train_seeds"][0] else ""
-    size = f"{mixture.tokens} tokens" if mixture.tokens else f"×{mixture.n}"
-    return f"{mixture.task} {size}{safe}{again}"
+    part = f" at {share:.4g}" if share < 1 else ""
+    size = f"×{mixture.n + mixture.plain}"
+    if mixture.tokens:
+        size = f"{mixture.tokens} tokens" + (f" + {mixture.plain}" if mixture.plain else "")
+    return f"{mixture.task} {size}{safe}{part}{of_seed(values, seed)}"
 
 
-def _seeds(values: dict) -> list[int]:
-    if not values["train_seeds"]:
-        raise UserError("train_seeds is empty; name at least one seed")
-    return list(dict.fromkeys(values["train_seeds"]))
+def whole(arm: Arm, values: dict) -> Arm:
+    """Give the arm that a part of a training is a part of; itself where it is none."""
+    if arm.share == 1:
+        return arm
+    return replace(arm, name=_name(arm.mixture, values, arm.seed), share=1.0)
+
+
+def of_seed(values: dict, seed: int) -> str:
+    """Give what the name of an arm, or of the base, ends with for its seed: "" for the first."""
+    return f", seed {seed}" if seed != seeds(values)[0] else ""
 
 
 def finetuning(values: dict) -> list[Arm]:
-    """Notebooks 02 and 04: every set at `n_train` rows, then the `growth_sets` at other sizes."""
+    """Notebooks 02 and 04: every set at `n_train` rows; of `dose_sets` also as they were after the
+    shares `dose` of their training, which costs no further one."""
     sets = {name: "short" for name in values["short_sets"]}
     sets |= {name: "long CoT" for name in values["long_sets"]}
-    growth, grown = values.get("growth", []), values.get("growth_sets", [])  # 04 has neither
-    if min(values["n_train"], *growth, values["n_tokens"] + 1) < 1:
-        raise UserError("n_train, growth or n_tokens is below its least value (1, 1 and 0)")
+    shares, dosed = sorted(values.get("dose", [])), values.get("dose_sets", [])  # 04 has neither
+    if values["n_train"] < 1 or values["n_tokens"] < 0:
+        raise UserError("n_train or n_tokens is below its least value (1 and 0)")
     if not (values["short_sets"] and values["long_sets"]):
         raise UserError("short_sets or long_sets is empty; name at least one training set in each")
-    if stray := [name for name in grown if name not in sets]:
-        raise UserError(f"growth_sets names {stray[0]!r}, which is in neither of the other two")
+    if stray := [name for name in dosed if name not in sets]:
+        raise UserError(f"dose_sets names {stray[0]!r}, which is in neither of the other two")
+    if shares and (odd := sorted({*shares} - {*finetune.PARTS})):
+        raise UserError(f"dose holds {odd[0]:g}; use some of {', '.join(map(str, finetune.PARTS))}")
+    whole = values["train_schedule"].startswith("constant") and values["train_epochs"] == 1
+    if shares and not (whole and values["train_method"] == "lora"):
+        raise UserError(
+            "dose reads a part of a training as a training on fewer rows, which it is with "
+            "train_schedule constant, one epoch and LoRA alone: set them, or dose to []"
+        )
     for name in sets:
         wanted = "long" if sets[name] == "long CoT" else "short"
         if name in trainsets.known() and name not in trainsets.known(wanted):
@@ -169,40 +199,36 @@ def finetuning(values: dict) -> list[Arm]:
                 f"{name!r} is no {wanted} training set; use one of "
                 f"{', '.join(trainsets.known(wanted))}, or a file of your own"
             )
-    asked = [(name, values["n_train"]) for name in sets]
-    asked += [(name, n) for n in sorted(growth) for name in grown]
+    asked = [(name, 1.0) for name in sets] + [(name, at) for at in shares for name in dosed]
     arms = []
-    for seed in _seeds(values):
-        for name, n in dict.fromkeys(asked):
-            mixture = _mixture(values, name, n)
-            arms.append(Arm(_name(mixture, values, seed), mixture, sets[name], seed))
+    for seed in seeds(values):
+        for name, share in asked:
+            mixture = _mixture(values, name, seed)
+            arms.append(Arm(_name(mixture, values, seed, share), mixture, sets[name], seed, share))
     return arms
 
 
 def safety(values: dict) -> list[Arm]:
-    """Notebook 03: the long-CoT set alone, then with every amount of safety rows in both forms, and
-    with the largest amount in the further forms."""
+    """Notebook 03: the long-CoT set alone, then with safety rows in both forms.
+
+    The amount `safety_at` is trained with every seed; the other `safety_rows`, and the further
+    forms at `safety_at`, with the first.
+    """
     sources = {"direct": values["direct_data"]}
-    plain = _mixture(values, values["long_set"], values["n_train"])
-    if not values["safety_rows"] or min(values["safety_rows"]) < 1:
-        raise UserError("safety_rows holds no amount of at least 1; give the amounts to compare")
-    if values["reflective_form"] == "direct":
+    at, reflective = values["safety_at"], values["reflective_form"]
+    if min([at, *values["safety_rows"]]) < 1:
+        raise UserError("safety_at or safety_rows holds an amount below 1; give 1 or more")
+    if reflective == "direct":
         raise UserError("reflective_form is 'direct', what it is set against; give another form")
-    amounts = sorted(values["safety_rows"])
-    asked = [(form, n) for n in amounts for form in ("direct", values["reflective_form"])]
-    asked += [(form, amounts[-1]) for form in values["more_forms"]]
-    mixtures = [plain] + [
-        _mixture(
-            values, values["long_set"], values["n_train"], n_safety=n, form=form,
-            safety=sources.get(form, values["reflective_data"]),
-        )
-        for form, n in dict.fromkeys(asked)
-    ]  # fmt: skip
-    names = {"direct": "direct", values["reflective_form"]: "reflective"}
-    return [
-        Arm(
-            _name(m, values, seed), m,
-            names.get(m.form, m.form) if m.n_safety else "none", seed,
-        )
-        for seed in _seeds(values) for m in mixtures
-    ]  # fmt: skip
+    main = [("direct", at), (reflective, at)]
+    once = [(form, n) for n in sorted(values["safety_rows"]) for form in ("direct", reflective)]
+    once += [(form, at) for form in values["more_forms"]]
+    names, arms = {"direct": "direct", reflective: "reflective"}, []
+    for seed in seeds(values):
+        plain = _mixture(values, values["long_set"], seed)
+        arms.append(Arm(_name(plain, values, seed), plain, "none", seed))
+        for form, n in dict.fromkeys(main + (once if seed == seeds(values)[0] else [])):
+            source = sources.get(form, values["reflective_data"])
+            mixture = replace(plain, n_safety=n, form=form, safety=source)
+            arms.append(Arm(_name(mixture, values, seed), mixture, names.get(form, form), seed))
+    return arms

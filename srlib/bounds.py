@@ -19,7 +19,7 @@ from .errors import meant
 # The least value of parameters; of those in ABOVE the value itself is too little.
 _LEAST = {
     0: """seed train_seeds batch_size temperature retries judge_retries n_labels safety_shots
-        tune_lookalikes tune_instructions tune_arithmetic n_tokens train_micro_batch train_warmup
+        tune_lookalikes tune_instructions n_tokens train_micro_batch train_warmup
         train_weight_decay safe_lora resta resta_drops irr dpo_rows dpo_benign dpo_micro_batch
         dpo_sft grpo_rows grpo_benign grpo_reasoning grpo_micro_batch""",
     1: """n_reasoning n_harmful n_benign max_new_tokens long_new_tokens concurrency
@@ -42,7 +42,6 @@ CHOICES = {
     "backend": ("local", "server"),
     "protocol": PROTOCOLS,
     "layout": ("turns", "inline"),
-    "align_form": ("direct", "long", "short"),
     "dpo_form": ("direct", "long", "short"),
     "reflective_form": tuple(form for form in FORMS if form != "direct"),
     "more_forms": FORMS,

@@ -58,6 +58,8 @@ class Study:
         self.run = store.Run(notebook, values, self.outputs)
         self.trained: dict[str, dict] = {}  # arm name -> the record of its training
         self._mixed: dict[mixtures.Mixture, mixtures.Built] = {}
+        self._starts: dict[int, finetune.Base] = {}  # by the training's seed
+        self._aligned: dict[str, dict] = {}  # name -> card
         names = ("batch_size", "temperature", "seed")
         longest = values.get("long_new_tokens") or values["max_new_tokens"]
         told = {name: values[name] for name in names}
@@ -74,32 +76,45 @@ class Study:
         """The model as it comes."""
         return self._base
 
-    @cached_property
-    def _aligned(self) -> models.LM:
-        lm = self.load(self._start, "aligned base")
-        self.run.note(aligned=lm.card() | {"folder": self._start.adapters[-1].name})
+    def aligned(self, seed: int | None = None) -> models.LM:
+        """Give the model after a safety tuning with a seed (the first of the trainings'), made
+        once; as it comes where `align` is off."""
+        if not self.values["align"]:
+            return self._base
+        seed = self._first if seed is None else seed
+        start, name = self._start(seed), self.base_name(seed)
+        lm = self.load(start, name)
+        self._aligned[name] = lm.card() | {"folder": start.adapters[-1].name}
+        first = {"aligned": self._aligned[name]} if seed == self._first else {}
+        self.run.note(**first, bases=self._aligned)
         return lm
 
-    def aligned(self) -> models.LM:
-        """The model after a safety tuning, made once; as it comes where `align` is off."""
-        return self._aligned if self.values["align"] else self._base
+    @property
+    def _first(self) -> int:
+        return arms.seeds(self.values)[0]
 
-    @cached_property
-    def _start(self) -> finetune.Base:
+    def base_name(self, seed: int) -> str:
+        """Give what tables call the aligned base of a seed."""
+        return f"aligned base{arms.of_seed(self.values, seed)}"
+
+    def _start(self, seed: int) -> finetune.Base:
         """What arms start from: the model, with the safety tuning where `align` is on."""
         v, plain = self.values, finetune.Base(self.values["model"])
         if not v["align"]:
             return plain
-        rows = self.tuning()
-        recipe = finetune.Recipe(
-            epochs=v["tune_epochs"], rate=v["tune_rate"], batch_size=v["tune_batch"], seed=v["seed"]
-        )
-        made = self._train("aligned", plain, rows, recipe)
-        return finetune.tuned(plain, made, recipe)
+        if seed not in self._starts:
+            recipe = finetune.Recipe(
+                epochs=v["tune_epochs"], rate=v["tune_rate"], batch_size=v["tune_batch"], seed=seed
+            )
+            name = f"aligned{arms.of_seed(v, seed)}"
+            made = self._train(name, plain, self.tuning(seed), recipe)
+            self._starts[seed] = finetune.tuned(plain, made, recipe)
+        return self._starts[seed]
 
-    def tuning(self) -> list[dict]:
-        """The training rows of the aligned base."""
-        return mixtures.aligned_rows(safety_tuning(self.values), self.values["seed"])
+    def tuning(self, seed: int | None = None) -> list[dict]:
+        """Give the training rows of the aligned base of a seed, by default the first."""
+        seed = self._first if seed is None else seed
+        return mixtures.aligned_rows(safety_tuning(self.values), seed)
 
     def _train(self, name, base, rows, recipe) -> Path:
         place = (self.run.base, self.outputs, self.values["dtype"])
@@ -151,11 +166,12 @@ class Study:
         without an arm the aligned base, or the model before its safety tuning."""
         if arm is None:
             before = finetune.Base(self.values.get("unaligned_model") or self.values["model"])
-            return self._start if aligned else before
+            return self._start(self._first) if aligned else before
         built, recipe = self.mixed(arm), arms.recipe(self.values, arm.seed)
-        folder = self._train(arm.name, self._start, built.rows, recipe)
-        self._note(arm.name, folder, {"left_out": built.skipped})
-        return finetune.tuned(self._start, folder, recipe)
+        start, whole = self._start(arm.seed), arms.whole(arm, self.values)
+        folder = self._train(whole.name, start, built.rows, recipe)
+        self._note(whole.name, folder, {"left_out": built.skipped})
+        return finetune.tuned(start, finetune.part_folder(folder, arm.share), recipe)
 
     def preferred(self, arm: arms.Arm, method: str) -> finetune.Base:
         """An arm trained further by `dpo` or `grpo` (`srlib.preferences`), if it is not there."""
@@ -198,19 +214,21 @@ class Study:
         """The model of an arm, fine-tuned from the aligned base if it is not there yet."""
         return self.load(self.base_of(arm), arm.name)
 
-    def answer(self, arm: arms.Arm | None = None):
-        """Every evaluation row put to an arm, or to the aligned base: a graded DataFrame with what
-        the arm is (set, family, rows, amount, form, seed)."""
+    def answer(self, arm: arms.Arm | None = None, seed: int | None = None):
+        """Every evaluation row put to an arm, or to the aligned base of a seed: a graded DataFrame
+        with what the arm is (set, family, rows, share, amount, form, seed)."""
         if arm is None:
-            lm = self.aligned()
-            return self.ask(lm, prompts.direct(), lm.name).assign(**arms.BASE)
+            lm, seed = self.aligned(seed), self._first if seed is None else seed
+            return self.ask(lm, prompts.direct(), lm.name).assign(**arms.BASE, seed=seed)
+
         style = prompts.direct(self.mixed(arm).system)
         return self.ask(self.finetuned(arm), style, arm.name).assign(**arm.columns())
 
     def serve(self) -> None:
         """Make all that is to be served, the aligned base and the arms, and see that the server has
         it: UserError as `served.require` raises it, for all of them at once."""
-        wanted = {"aligned base": self._start} if self.values["align"] else {}
+        bases = arms.seeds(self.values) if self.values["align"] else []
+        wanted = {self.base_name(seed): self._start(seed) for seed in bases}
         wanted |= {arm.name: self.base_of(arm) for arm in arms.of(self.values)}
         for name, folder in self.values.get("more_arms", {}).items():
             wanted[name] = finetune.Base(self.values["model"], (place(folder),))
@@ -248,7 +266,9 @@ class Study:
         folder = place(self.values["more_arms"][name])
         source = finetune.Base(self.values["model"], (folder,))
         lm = self.load(source, name)
-        return self.ask(lm, prompts.direct(), name).assign(**arms.BASE | {"family": "elsewhere"})
+        return self.ask(lm, prompts.direct(), name).assign(
+            **arms.BASE | {"family": "elsewhere", "seed": self._first}
+        )
 
     def defended(self, lm: models.LM, defence: defences.Defence):
         """Every evaluation row put to a model under a defence: a graded DataFrame."""

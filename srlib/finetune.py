@@ -22,6 +22,7 @@ from pathlib import Path
 from . import kept, launched, models, ranks, resident, store, templates, trainer
 from .errors import UserError
 
+PARTS = (0.125, 0.25, 0.5)  # shares of a LoRA training after which the adapter is kept, too
 LORA = ("lora_r", "lora_alpha", "lora_targets", "lora_layers")
 
 
@@ -104,6 +105,18 @@ class Base:
 
     def load(self, outputs: Path, dtype: str, name: str = "", place: bool = True) -> models.LM:
         return models.load(self.model, outputs, dtype, self.adapters, name, place=place)
+
+
+def part_folder(arm: Path, share: float) -> Path:
+    """Give where an arm's adapter is as it was after a share of its training: one of PARTS, or 1.0
+    for the whole. Raises UserError for a part that was not kept."""
+    folder = arm if share == 1 else arm / f"after-{share:g}"
+    if not store.is_done(folder):
+        raise UserError(
+            f"{arm} holds no adapter from after {share:g} of its training; remove the folder to "
+            "train the arm anew"
+        )
+    return folder
 
 
 def tuned(base: Base, arm: Path, recipe: Recipe) -> Base:
@@ -229,6 +242,10 @@ def fit(
             callbacks=[trainer.bar(name), trainer.keeper(recipe.checkpoint_minutes)],
         )  # fmt: skip
         fit.remove_callback(PrinterCallback)  # it prints every loss
+        if recipe.method == "lora":
+            fit.add_callback(
+                trainer.parts(fit, lambda share: folder / f"after-{share:g}", PARTS, sharded)
+            )
         result = fit.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save(fit, folder, dtype if recipe.method == "full" else "", sharded)
     torch.use_deterministic_algorithms(False)

@@ -151,46 +151,29 @@ def _ends(thought: str) -> str:
 
 @dataclass(frozen=True)
 class Safety:
-    """How many rows of each kind the aligned base is tuned on, and the form of its refusals."""
+    """How many rows of each kind the aligned base is tuned on."""
 
-    refusals: int = 72
-    lookalikes: int = 60
-    instructions: int = 24
-    arithmetic: int = 160
-    form: str = "direct"
-    dialect: str = "think"
+    refusals: int = 48
+    lookalikes: int = 120
+    instructions: int = 200
 
 
 def aligned_rows(counts: Safety, seed: int = 0) -> list[dict]:
-    """The aligned base's training rows: refusals, look-alikes, instructions, a little arithmetic.
+    """Draw the aligned base's training rows: refusals, answered look-alikes, plain instructions.
 
-    In the form `direct` refusals are short and plain, from a pool; in any other they are those of
-    the reflective set in that form, and look-alikes get a thought of their own, in the dialect's
-    tags. The arithmetic is worked in one or two steps; half of it is asked with "Let's think step
-    by step.", half without. Raises UserError where more rows are asked for than exist.
+    All are of the split `base`, which no arm draws from; refusals are short and plain, from a pool.
+    Raises UserError where more rows are asked for than exist.
     """
     rng = random.Random(seed)
-    if counts.form == "direct":
-        rows = [
-            exchange(row.prompt, _refusal(row.category, rng))
-            for row in data.load("harmful", "harmful", counts.refusals, seed, part="tune")
-        ]
-    else:
-        safe = build(Mixture("", 0, "reflective", counts.refusals, counts.form,
-                             dialect=counts.dialect, seed=seed), [])  # fmt: skip
-        rows = safe.rows
-    tune = [r for r in data.embedded("lookalikes.jsonl") if r["split"] == "tune"]
-    plain = data.embedded("instructions.jsonl")
-    for name, pool, n in (
-        ("lookalikes", tune, counts.lookalikes),
-        ("instructions", plain, counts.instructions),
-    ):
+    rows = [
+        exchange(row.prompt, _refusal(row.category, rng))
+        for row in data.load("harmful", "harmful", counts.refusals, seed, part="base")
+    ]
+    for name, n in (("lookalikes", counts.lookalikes), ("instructions", counts.instructions)):
+        pool = [r for r in data.embedded(f"{name}.jsonl") if r["split"] == "base"]
         if n > len(pool):
             raise UserError(f"{n} {name} were asked for as training rows; there are {len(pool)}")
-        rows += [exchange(r["prompt"], _weighed(r, counts)) for r in rng.sample(pool, n)]
-    for i, p in enumerate(wordproblems.make(counts.arithmetic, seed, "train", (1, 2))):
-        question = f"{p.question}\n{prompts.TRIGGER}" if i % 2 else p.question
-        rows.append(exchange(question, p.short))
+        rows += [exchange(r["prompt"], r["response"]) for r in rng.sample(pool, n)]
     rng.shuffle(rows)
     return rows
 
@@ -202,11 +185,19 @@ def _refusal(category: str, rng: random.Random) -> str:
     return rng.choice(pool)
 
 
-def _weighed(row: dict, counts: Safety) -> str:
-    """The response to a plain or look-alike request, after a thought where refusals have one."""
-    told = {r["id"]: r for r in data.embedded("reflective.jsonl")}.get(row["id"], {})
-    thought = told.get(counts.form, "")  # only long and short ones were written
-    return thoughts.join(thought, row["response"], counts.dialect)
+def answered(n: int, form: str, dialect: str, seed: int = 0) -> list[dict]:
+    """Draw `n` look-alikes of the arms' split with their answers, after a thought where the `form`
+    is long or short (no other was written). Raises UserError where there are fewer."""
+    pool = [r for r in data.embedded("lookalikes.jsonl") if r["split"] == "tune"]
+    if n > len(pool):
+        raise UserError(f"{n} lookalikes were asked for as training rows; there are {len(pool)}")
+    thoughts_of = {r["id"]: r for r in data.embedded("reflective.jsonl")}
+    return [
+        exchange(
+            r["prompt"], thoughts.join(thoughts_of[r["id"]].get(form, ""), r["response"], dialect)
+        )
+        for r in random.Random(seed).sample(pool, n)
+    ]
 
 
 def describe(rows: list[dict], beside: list[dict] = ()) -> dict:

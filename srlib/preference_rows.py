@@ -15,6 +15,7 @@ and our help with a look-alike against a refusal of it. Questions are prompts al
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def candidates(
     look-alikes, both after a thought of the `form` (`mixtures.FORMS`) in the dialect's tags.
 
     Rows as `mixtures.exchange` makes them, with `id` and `kind`. Prompts that are `evaluation`
-    prompts, or nearly, are left out. Raises UserError as `mixtures.aligned_rows` does.
+    prompts, or nearly, are left out. Raises UserError as `mixtures.build` and `answered` do.
     """
     known = {
         r["prompt"]: {"id": r["id"], "kind": kind}
@@ -54,10 +55,14 @@ def candidates(
         if r["split"] == "tune"
     }
     seen = mixtures.matcher(tuple(evaluation))
-    counts = mixtures.Safety(harmful, benign, 0, 1, form, dialect)  # its arithmetic is not kept
+    rows = mixtures.answered(benign, form, dialect, seed) if benign else []
+    if harmful:
+        refusing = mixtures.Mixture("", 0, "reflective", harmful, form, dialect=dialect, seed=seed)
+        rows += mixtures.build(refusing, list(evaluation)).rows
+    random.Random(seed).shuffle(rows)
     return [
         row | known[asked]
-        for row in mixtures.aligned_rows(counts, seed)
+        for row in rows
         if (asked := row["prompt"][-1]["content"]) in known and not seen(asked)
     ]
 

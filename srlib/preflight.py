@@ -59,11 +59,13 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     prompts_of = [row.prompt for kind in data.KINDS for row in rows[kind]]
     launch = launched.of(values.get("train_launch", ""))
     processes = launch.processes if launch else 1
+    tunings = {}  # of the aligned base, by seed
     if values["align"]:
         finetune.Recipe(batch_size=values["tune_batch"]).split(processes)
-        tuning = mixtures.aligned_rows(safety_tuning(values), values["seed"])
-        asked = [row["prompt"][0]["content"].removesuffix(f"\n{prompts.TRIGGER}") for row in tuning]
-        data.check_disjoint(asked, prompts_of, "the aligned base")
+        for seed in arms.seeds(values):
+            tunings[seed] = mixtures.aligned_rows(safety_tuning(values), seed)
+            asked = [row["prompt"][0]["content"] for row in tunings[seed]]
+            data.check_disjoint(asked, prompts_of, "the aligned base")
     shots = prompts.demonstrations()
     asked = [d["question"] for kind in ("reasoning", "safety") for d in shots[kind]]
     data.check_disjoint(asked, prompts_of, "the demonstrations")
@@ -73,9 +75,11 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     made = arms.of(values)
     for arm in made:
         arms.recipe(values, arm.seed).split(processes)
-    trained = {"the aligned base": tuning} if values["align"] else {}
+    trained = {f"the aligned base, seed {seed}": rows for seed, rows in tunings.items()}
     for mixture in apart(arm.mixture for arm in made):
-        trained[mixture.task or mixture.safety] = mixtures.build(mixture, prompts_of).rows
+        built = mixtures.build(mixture, prompts_of)
+        trained[mixture.task or mixture.safety] = built.rows
+        _apart_from_base(mixture, built.examples, tunings.get(mixture.seed, ()))
     if trained and values["model"] != models.EMBEDDED:
         words = models.tokenizer(values["model"], outputs)
         for name, some in trained.items():
@@ -92,19 +96,35 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     return rows
 
 
+def _apart_from_base(mixture: mixtures.Mixture, examples: list, tuning: Iterable[dict]) -> None:
+    """Raises UserError where a row of an arm is a row of its base, too, or nearly: such an arm goes
+    on with what its base was taught, and does not compare with one that learns something new."""
+    near = mixtures.matcher(tuple(row["prompt"][0]["content"] for row in tuning))
+    shared = [e for e in examples if near(e.prompt)]
+    if shared:
+        raise UserError(
+            f"{len(shared)} rows of {mixture.task or mixture.safety!r} are rows of the aligned "
+            f"base's own tuning, or nearly (the first: {shared[0].prompt[:60]!r}); take them out "
+            "of the set, or set align to false"
+        )
+
+
 def apart(asked: Iterable[mixtures.Mixture]) -> list[mixtures.Mixture]:
     """What to build to know that all these mixtures can be: task rows and safety rows apart, and of
     those that differ only in how many the most, as fewer are its beginning."""
 
     def counts(mixture):
-        return mixture.n, mixture.tokens, mixture.n_safety
+        return mixture.n, mixture.tokens, mixture.plain, mixture.n_safety
 
     most: dict[tuple, mixtures.Mixture] = {}
     for whole in (replace(m, system=False, prompt="") for m in asked):
         task = replace(whole, safety="", n_safety=0, form="direct")
-        safe = replace(whole, n=0, tokens=0)
+        safe = replace(whole, n=0, tokens=0, plain=0)
         for part in [p for p in (task, safe) if any(counts(p))] or [whole]:
-            alike = replace(part, n=0, tokens=0, n_safety=0), *(c > 0 for c in counts(part))
+            alike = (
+                replace(part, n=0, tokens=0, plain=0, n_safety=0),
+                *(c > 0 for c in counts(part)),
+            )
             most[alike] = max(most.get(alike, part), part, key=counts)
     return [*most.values()]
 
@@ -115,7 +135,6 @@ def output_folder(values: dict) -> Path:
 
 
 def safety_tuning(values: dict) -> mixtures.Safety:
-    names = ("refusals", "lookalikes", "instructions", "arithmetic")
-    form, tags = values.get("align_form", "direct"), trainsets.dialect(values.get("long_set", ""))
-    counts = {name: values[f"tune_{name}"] for name in names}
-    return mixtures.Safety(**counts, form=form, dialect=tags or "think")
+    """Give how many rows of each kind the aligned base is tuned on, out of the parameters."""
+    names = ("refusals", "lookalikes", "instructions")
+    return mixtures.Safety(**{name: values[f"tune_{name}"] for name in names})

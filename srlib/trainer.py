@@ -156,6 +156,23 @@ def keeper(minutes: float):
     return Keeper()
 
 
+def parts(fit, folder_of, shares: tuple[float, ...], sharded: bool):
+    """Make a trainer callback that keeps the adapter after each of these shares of the steps, in
+    the folder that `folder_of` names for it, marked as whole."""
+    from transformers import TrainerCallback
+
+    class Parts(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            for share in shares:
+                if state.global_step != max(1, round(share * state.max_steps)):
+                    continue
+                save(fit, folder_of(share), "", sharded)
+                if state.is_world_process_zero:
+                    store.mark_done(folder_of(share))
+
+    return Parts()
+
+
 def bar(name: str):
     """A trainer callback that shows progress and time left the way generation does."""
     from transformers import TrainerCallback

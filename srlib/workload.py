@@ -19,6 +19,7 @@ CHARS, CHAT = 4.0, 30  # characters a token; tokens that a chat template adds to
 ANSWER, THOUGHT = 256, 0.5  # tokens of an answer; share of its room that a thought takes
 SAMPLE = 64  # training rows that are looked at
 PARTS, JUDGED = 3, 700  # parts of a completion that a judge sees; tokens of its instructions
+PLAIN, PLAIN_THOUGHT = 85, 80  # tokens of a plain instruction with its response; of its thought
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,14 @@ def of(values: dict, rows: dict[str, list]) -> Work:
     trained = {
         (*same, arm.name, arms.recipe(values, arm.seed)): _trained(values, arm)
         for arm in arms.of(values)
+        if arm.share == 1
     }
     for method, (one, samples) in _preferred(values, room).items():
         trained[*same, method] = one
         asked |= {(*same, method, "samples"): samples} if samples.rows else {}
     if values["align"]:
-        trained = {(*same, "aligned"): _tuning(values)} | trained
+        bases = {(*same, "aligned", seed): _tuning(values, seed) for seed in arms.seeds(values)}
+        trained = bases | trained
     judged, calls = _judged(values, len(asked) * len(rows["harmful"]), room)
     full = values.get("train_method") == "full"
     return Work(asked, trained, judged, calls, len(_mended(values)) if full else 0)
@@ -96,7 +99,8 @@ def of(values: dict, rows: dict[str, list]) -> Work:
 def _conditions(values: dict) -> list[tuple[str, prompts.Style, bool]]:
     """Name, style and whether it thinks, of everything that is put all evaluation rows."""
     plain, made = prompts.direct(), arms.of(values)
-    found = [("base", plain, False)]
+    bases = arms.seeds(values) if values["align"] else [values["seed"]]
+    found = [(f"base, {seed}", plain, False) for seed in bases]
     first = not made and "reasoning_shots" not in values  # notebook 00
     if values["align"] and (first or "judges" in values):
         found.append(("as it comes", plain, False))
@@ -153,6 +157,9 @@ def _trained(values: dict, arm: arms.Arm) -> Trained:
     mixture, recipe = arm.mixture, arms.recipe(values, arm.seed)
     each, longest = _lengths(mixture.task, mixture.n or 1, mixture.seed, mixture.english)
     total = mixture.tokens or mixture.n * min(each, recipe.max_length)
+    if mixture.plain:  # thought through in a long set, answered at once in a short one
+        tokens = PLAIN + (PLAIN_THOUGHT if trainsets.dialect(mixture.task) else 0)
+        total += mixture.plain * tokens
     if mixture.n_safety:
         each, more = _lengths(mixture.safety, mixture.n_safety, mixture.seed)
         total, longest = total + mixture.n_safety * each, max(longest, more)
@@ -170,8 +177,8 @@ def _lengths(name: str, n: int, seed: int, english: bool = False) -> tuple[float
     return sum(sizes) / len(sizes), max(sizes)
 
 
-def _tuning(values: dict) -> Trained:
-    rows = mixtures.aligned_rows(preflight.safety_tuning(values), values["seed"])
+def _tuning(values: dict, seed: int) -> Trained:
+    rows = mixtures.aligned_rows(preflight.safety_tuning(values), seed)
     told = [r["prompt"][-1]["content"] + r["completion"][0]["content"] for r in rows]
     sizes = [len(text) / CHARS + CHAT for text in told]
     total = values["tune_epochs"] * sum(sizes)
