@@ -1,5 +1,9 @@
 """Data sets as rows: from the package itself, a local mirror, the hub, or a file of your own.
 
+The embedded sets: `stories` (two to four changes of one quantity) and `stories-long` (five to
+seven, never trained on), `wordproblems` (one to four steps) and `wordproblems-short` (one or two),
+`harmful` requests and `lookalikes`.
+
 A name is looked up in this order: the embedded sets; a path to a file (`srlib.tables`; a relative
 one starts at the project) with a column `prompt` (and `answer` for reasoning); the folder named by
 the environment variable SRLIB_DATA_DIR, as `<org>__<name>/<split>.jsonl`; the Hugging Face hub at a
@@ -16,8 +20,9 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
+from types import ModuleType
 
-from . import sources, tables, wordproblems
+from . import sources, stories, tables, wordproblems
 from .errors import UserError, meant
 from .params import place
 from .sources import MIRROR, embedded, mirror, read_file
@@ -78,8 +83,34 @@ PUBLISHED = {
         revision="f1d713187c61b6ae64e602d74f0b3d812cc2e8e8",
     ),
 }  # fmt: skip
-WORDPROBLEMS = {"wordproblems": (1, 2, 3, 4), "wordproblems-short": (1, 2)}  # steps
-EMBEDDED = dict.fromkeys(WORDPROBLEMS, "reasoning") | {"harmful": "harmful", "lookalikes": "benign"}
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A reasoning task that the package makes, its two parts split by structure: `module` has
+    `make` and `part_of`. The category of a row is its size, one of `sizes`, in a `unit`."""
+
+    module: ModuleType
+    sizes: tuple[int, ...]
+    unit: str
+
+    def rows(self, name: str, n: int, seed: int, part: str) -> list[Row]:
+        """Make `n` rows of the part `eval` or `tune`, the sizes taking turns."""
+        made = self.module.make(n, seed, "train" if part == "tune" else part, self.sizes)
+        sizes = [f"{self.sizes[i % len(self.sizes)]} {self.unit}" for i in range(n)]
+        return [
+            Row(m.id, name, "reasoning", m.question, m.answer, size)
+            for m, size in zip(made, sizes, strict=True)
+        ]
+
+
+GENERATED = {
+    "stories": Generated(stories, stories.CHANGES, "changes"),
+    "stories-long": Generated(stories, stories.LONG, "changes"),
+    "wordproblems": Generated(wordproblems, (1, 2, 3, 4), "steps"),
+    "wordproblems-short": Generated(wordproblems, (1, 2), "steps"),
+}
+EMBEDDED = dict.fromkeys(GENERATED, "reasoning") | {"harmful": "harmful", "lookalikes": "benign"}
 
 
 def load(
@@ -101,8 +132,8 @@ def load(
             f"data set {name!r} holds {held} rows, and {kind} rows are needed; "
             f"known for that: {', '.join(known(kind))}"
         )
-    if name in WORDPROBLEMS:
-        rows = _wordproblems(name, n or 500, seed, part)
+    if name in GENERATED:
+        rows = GENERATED[name].rows(name, n or 500, seed, part)
     else:
         rows = _mixed(_all(name, kind, part), seed)
     if n is not None and n > len(rows):
@@ -135,12 +166,6 @@ def check_disjoint(train: list[str], evaluation: list[str], what: str) -> None:
 
 def folded(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
-
-
-def _wordproblems(name: str, n: int, seed: int, part: str) -> list[Row]:
-    part = "train" if part == "tune" else part
-    made = wordproblems.make(n, seed, part, WORDPROBLEMS[name])
-    return [Row(p.id, name, "reasoning", p.question, p.answer, f"{p.steps} steps") for p in made]
 
 
 def _all(name: str, kind: str, part: str) -> tuple[Row, ...]:

@@ -9,8 +9,8 @@ and our help with a look-alike against a refusal of it. Questions are prompts al
      "chosen": [{"role": "assistant", "content": "<Thought>…</Thought>…I can't help with that."}],
      "rejected": [{"role": "assistant", "content": "<Thought>…</Thought>…"}]}
 
-    questions(data.load("wordproblems-short", "reasoning", 8, part="tune"))[0]
-    {"prompt": [{"role": "user", "content": "…"}], "kind": "reasoning", "gold": "28"}
+    questions(data.load("stories", "reasoning", 8, part="tune"))[0]
+    {"prompt": [{"role": "user", "content": "…"}], "kind": "reasoning", "gold": "6"}
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from itertools import cycle
 from pathlib import Path
 
 from . import data, generation, mixtures, models, refusals, trainsets
-from . import wordproblems as wp
 from .errors import UserError
 
 UNWANTED = {"harmful": "compliance", "benign": "refusal"}
@@ -113,8 +112,8 @@ def questions(rows: Sequence[data.Row], evaluation: Sequence[str] = ()) -> list[
     Prompts that are `evaluation` prompts, or nearly, are left out. Raises UserError where one is an
     evaluation row of the package's own sets, or where none is left.
     """
-    own = [r.prompt for r in rows if r.data in data.WORDPROBLEMS]
-    _check_split([r.prompt for r in rows], [q for q in own if wp.part_of(q) == "eval"])
+    own = [(data.GENERATED[r.data].module, r.prompt) for r in rows if r.data in data.GENERATED]
+    _check_split([r.prompt for r in rows], [q for task, q in own if task.part_of(q) == "eval"])
     seen = mixtures.matcher(tuple(evaluation))
     kept = [r for r in rows if not seen(r.prompt)]
     if not kept:

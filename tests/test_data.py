@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from srlib import answers, data, mixtures, prompts, sources, wordproblems
+from srlib import answers, data, mixtures, prompts, sources, stories, wordproblems
 from srlib.errors import UserError
 
 HARMFUL = data.embedded("harmful.jsonl")
@@ -101,7 +101,9 @@ def test_every_instruction_of_the_arms_has_a_thought_of_its_own():
     told = [r["thought"] for r in INSTRUCTIONS if r["split"] == "arms"]
     assert all(40 <= len(t.split()) <= 90 and t.rstrip("\"')")[-1] in ".?!" for t in told)
     assert len({" ".join(t.split()[:4]).lower() for t in told}) == len(told)  # no template
-    fours = Counter(f for t in told for f in {*zip(*(t.lower().split()[i:] for i in range(4)))})
+    fours = Counter(
+        f for t in told for f in {*zip(*(t.lower().split()[i:] for i in range(4)), strict=False)}
+    )
     assert max(fours.values()) <= 8
 
 
@@ -112,8 +114,10 @@ def test_training_and_evaluation_texts_do_not_overlap():
     train += [d["question"] for kind in ("reasoning", "safety", "placebo") for d in shots[kind]]
     asked = [r["prompt"] for r in HARMFUL + LOOKALIKES if r["split"] == "eval"]
     for seed in range(4):
-        train += [p.question for p in wordproblems.make(200, seed, "train")]
-        asked += [p.question for p in wordproblems.make(100, seed, "eval")]
+        for task in (wordproblems, stories):
+            train += [p.question for p in task.make(200, seed, "train")]
+            asked += [p.question for p in task.make(100, seed, "eval")]
+        asked += [s.question for s in stories.make(50, seed, "eval", stories.LONG)]
     assert data.overlap(train, asked) == []
     data.check_disjoint(train, asked, "all")
     assert data.overlap(train, [train[0]]) == [train[0]]  # it can find one
@@ -140,6 +144,18 @@ def test_load_is_deterministic_and_covers_categories(name, kind):
     assert not {r.id for r in tuned} & {r.id for r in data.load(name, kind, 60)}
 
 
+@pytest.mark.parametrize(("name", "sizes"), [("stories", (2, 3, 4)), ("stories-long", (5, 6, 7))])
+def test_stories_are_drawn_evenly_over_their_changes(name, sizes):
+    for part, of in (("eval", "eval"), ("tune", "train")):
+        rows = data.load(name, "reasoning", 12, 3, part)
+        made = stories.make(12, 3, of, sizes)
+        told = [(s.id, s.question, s.answer) for s in made]
+        assert [(r.id, r.prompt, r.gold) for r in rows] == told
+        assert [r.category for r in rows] == [f"{k} changes" for k in sizes] * 4
+        assert [len(s.changes) for s in made] == [*sizes] * 4
+    assert len(data.load(name, "reasoning")) == 500
+
+
 def test_load_is_the_same_in_another_process():
     code = "from srlib import data; print([r.id for r in data.load('harmful', 'harmful', 9)])"
     environment = os.environ | {"PYTHONHASHSEED": "5"}
@@ -156,9 +172,10 @@ def test_load_without_n_gives_all():
     [
         ("harmfull", "harmful", 1, r"unknown; did you mean 'harmful'\?.*or a path to a \.jsonl"),
         ("gsm-8k", "reasoning", 1, r"did you mean 'gsm8k'"),
-        ("zzz", "harmful", 1, r"'zzz' is unknown \(known: wordproblems"),
+        ("zzz", "harmful", 1, r"'zzz' is unknown \(known: stories, stories-long, wordproblems"),
         ("harmful", "benign", 1, r"holds harmful rows, and benign .*: lookalikes, xstest$"),
         ("wordproblems", "harmful", 1, r"holds reasoning rows"),
+        ("storys", "reasoning", 1, r"did you mean 'stories'"),
         ("gsm8k", "harmful", 1, r"holds reasoning rows"),  # said before the hub is asked
         ("harmful", "toxic", 1, r"kind 'toxic' is unknown; use one of reasoning"),
         ("harmful", "harmful", 0, r"at least 1"),

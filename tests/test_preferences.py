@@ -337,6 +337,7 @@ def test_no_evaluation_row_is_trained_on(lm, tmp_path):
         preference_rows.pairs(rows, lm, SHORT, tmp_path / "none.jsonl")
     for name, kind in (
         ("harmful", "harmful"), ("lookalikes", "benign"), ("wordproblems-short", "reasoning"),
+        ("stories", "reasoning"),
     ):  # fmt: skip
         tune = data.load(name, kind, 4, part="tune")
         asked = preference_rows.questions(tune, [r.prompt for r in tune[:1]])
