@@ -29,6 +29,7 @@ from . import (
     templates,
     trainsets,
 )
+from .errors import UserError
 from .params import place
 
 
@@ -121,10 +122,7 @@ def apart(asked: Iterable[mixtures.Mixture]) -> list[mixtures.Mixture]:
         task = replace(whole, safety="", n_safety=0, form="direct")
         safe = replace(whole, n=0, tokens=0, plain=0)
         for part in [p for p in (task, safe) if any(counts(p))] or [whole]:
-            alike = (
-                replace(part, n=0, tokens=0, plain=0, n_safety=0),
-                *(c > 0 for c in counts(part)),
-            )
+            alike = replace(part, n=0, tokens=0, n_safety=0), *(c > 0 for c in counts(part))
             most[alike] = max(most.get(alike, part), part, key=counts)
     return [*most.values()]
 

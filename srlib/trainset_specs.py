@@ -133,10 +133,20 @@ SETS = {
 # The package's own counterparts: name -> (purpose, dialect).
 OWN = {
     "instructions": ("short", ""),
+    "direct-answers": ("short", ""),
     "short-cot": ("short", ""),
     "code": ("short", ""),
     "long-openo1": ("long", "openo1"),
     "long-sky-t1": ("long", "sky-t1"),
     "long-think": ("long", "think"),
     "reflective": ("safety", "think"),
+}
+# Those that are the same stories in the same order: name -> the field of a story that is the answer
+# (the long ones have its thought before it).
+STORIES = {
+    "direct-answers": "direct",
+    "short-cot": "short",
+    "long-openo1": "final",
+    "long-sky-t1": "final",
+    "long-think": "final",
 }

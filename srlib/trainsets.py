@@ -7,9 +7,12 @@ Short sets have no thought: Alpaca (Taori et al. 2023), MetaMathQA (Yu et al. 20
 solutions (Cobbe et al. 2021), CodeAlpaca (Chaudhary 2023). Long-CoT sets have one: OpenO1-SFT
 (O1-OPEN), Sky-T1 (NovaSky). Safety sets: Safety-Tuned LLaMAs (Bianchi et al. 2023), direct;
 STAR-1 (Wang et al. 2025) and SafeChain (Jiang et al. 2025), reflective. The package's own sets of
-each sort are written for it. A path to a file (`srlib.tables`) with the columns prompt and response
-(and thought, system, category where it has them) is a set, too, and so is one of conversations or
-in Alpaca's columns (`srlib.conversations`); a thought may stand in its tags.
+each sort are written for it; `direct-answers`, `short-cot` and the long ones are matched: the same
+stories in the same order, answered at once, in a line, or thought through.
+
+A path to a file (`srlib.tables`) with the columns prompt and response (and thought, system,
+category where it has them) is a set, too, and so is one of conversations or in Alpaca's columns
+(`srlib.conversations`); a thought may stand in its tags.
 
 A row that cannot be used (no closing tags, an empty answer, several exchanges) is skipped and
 counted, never mended; a file in which a needed column is missing, or an id is there twice, is an
@@ -22,13 +25,14 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
-from . import conversations, sources, tables, wordproblems
+from . import conversations, sources, stories, tables
 from .errors import UserError, meant
 from .params import place
 from .sources import embedded
-from .trainset_specs import OWN, SETS, UnusableError, own_row
+from .trainset_specs import OWN, SETS, STORIES, UnusableError, own_row
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,6 @@ class Loaded:
     skipped: Counter = field(default_factory=Counter)
 
 
-STEPS = (1, 2)  # of the embedded word problems, which are what a 135M-parameter model can learn
 _FOREIGN = re.compile(r"[\u0370-\u1dff\u2e80-\ud7ff\uf900-\ufaff]")
 
 
@@ -120,8 +123,8 @@ def _foreign(example: Example) -> bool:
 
 def _candidates(name: str, n: int, seed: int) -> Iterator[Example | str]:
     """Examples in the seed's order; in the place of an unusable row stands the reason."""
-    if name in ("short-cot", "long-openo1", "long-sky-t1", "long-think"):
-        yield from _wordproblems(name, n, seed)
+    if name in STORIES:
+        yield from _stories(name, n, seed)
         return
     drawn = random.Random(f"trainsets/{seed}")
     if name in OWN:
@@ -188,24 +191,47 @@ def _embedded(name: str) -> list[Example]:
             )
             for r in embedded("reflective.jsonl") if (i := r["id"]) in asked
         ]  # fmt: skip
-    file, group = {"code": ("code.jsonl", "topic"), "instructions": ("instructions.jsonl", "")}[
-        name
-    ]
+    rows, group = (embedded("code.jsonl"), "topic") if name == "code" else (instructions(), "")
     return [
-        Example(r["id"], name, r["prompt"], r["response"], category=r.get(group, ""))
-        for r in embedded(file)
+        Example(r["id"], name, r["prompt"], r["response"], category=r.get(group, "")) for r in rows
     ]
 
 
-def _wordproblems(name: str, n: int, seed: int) -> Iterator[Example]:
-    """Word problems without end; each longer list begins with the shorter one."""
-    given = 0
+def instructions() -> list[dict]:
+    """Read the plain instructions, but those that are for the safety-tuned base alone."""
+    return [r for r in embedded("instructions.jsonl") if r.get("split", "arms") == "arms"]
+
+
+def plain(
+    n: int, seed: int = 0, avoid: Callable[[str], bool] | None = None, thoughtful: bool = False
+) -> Loaded:
+    """Draw `n` plain instructions as `load` does, with their thoughts where they are to be
+    `thoughtful`. Raises UserError as `load` does, and where a thought is missing."""
+    loaded = load("instructions", n, seed, avoid)
+    if thoughtful:
+        thoughts = {r["id"]: (r.get("thought") or "").strip() for r in instructions()}
+        if without := [e.id for e in loaded.examples if not thoughts[e.id]]:
+            raise UserError(
+                f"instruction {without[0]!r} of instructions.jsonl has no thought, which plain "
+                "rows beside a long-CoT set need: write one, or ask for no plain rows"
+            )
+        loaded.examples = [replace(e, thought=thoughts[e.id]) for e in loaded.examples]
+    return loaded
+
+
+def _stories(name: str, n: int, seed: int) -> Iterator[Example]:
+    """Tell stories without end; each longer list begins with the shorter one."""
+    given, dialect_ = 0, OWN[name][1]
     while True:
-        made = wordproblems.make(given + max(n, 16), seed, "train", STEPS)
-        for p in made[given:]:
-            steps = f"{p.steps} steps"
-            if name == "short-cot":
-                yield Example(p.id, name, p.question, p.short, category=steps)
-            else:
-                yield Example(p.id, name, p.question, p.final, p.thought, category=steps)
+        made = _made(given + max(n, 16), seed)
+        for s in made[given:]:
+            answer, thought = getattr(s, STORIES[name]), s.thought if dialect_ else ""
+            size = f"{len(s.changes)} changes"
+            yield Example(s.id, name, s.question, answer, thought, category=size)
         given = len(made)
+
+
+@lru_cache(maxsize=8)
+def _made(n: int, seed: int) -> tuple[stories.Story, ...]:
+    """Make the stories of a seed once: arms of several forms and sizes ask for the same ones."""
+    return tuple(stories.make(n, seed, "train"))

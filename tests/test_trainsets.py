@@ -117,6 +117,8 @@ def test_there_is_a_record_for_every_published_set():
         "openo1",
         "sky-t1",
     ]
+    short = ["instructions", "direct-answers", "short-cot", "code"]
+    assert trainsets.known("short")[:4] == short
     assert {*trainsets.known()} == {*SETS, *OWN}
     assert trainsets.dialect("openo1") == trainsets.dialect("long-openo1") == "openo1"
     assert trainsets.dialect("alpaca") == "" and trainsets.dialect("mine.jsonl") == "think"

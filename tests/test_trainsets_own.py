@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from srlib import answers, data, refusals, thoughts, trainsets, wordproblems
+from srlib import answers, data, refusals, stories, thoughts, trainsets
 from srlib.errors import UserError
-from srlib.trainset_specs import OWN
+from srlib.trainset_specs import OWN, STORIES
 
 
 def fails(words, *asked, **more):
@@ -110,13 +110,13 @@ def test_own_csv_file(tmp_path):
 def test_a_smaller_draw_is_the_beginning_of_a_larger_one(name):
     whole = trainsets.load(name, 40, seed=3).examples
     assert len({e.id for e in whole}) == len({e.prompt for e in whole}) == 40
-    for n in (1, 7, 20):  # word problems are made in blocks of 16 and more
+    for n in (1, 7, 20):  # stories are made in blocks of 16 and more
         assert trainsets.load(name, n, seed=3).examples == whole[:n]
     assert trainsets.load(name, 40, seed=4).examples != whole
     assert {e.data for e in whole} == {name}
 
 
-def test_word_problems_go_on_where_many_are_avoided():
+def test_stories_go_on_where_many_are_avoided():
     whole = trainsets.load("short-cot", 50).examples
     first = {e.prompt for e in whole[:30]}
     loaded = trainsets.load("short-cot", 10, avoid=first.__contains__)
@@ -138,17 +138,64 @@ def test_a_budget_is_reached_with_as_few_rows_as_needed(name):
         fails(words, name, None, budget=999_999, length=length)
 
 
-@pytest.mark.parametrize("name", ["long-openo1", "long-sky-t1", "long-think", "short-cot"])
+@pytest.mark.parametrize("name", STORIES)
 def test_embedded_reasoning_rows_are_right(name):
-    gold = {p.id: p for p in wordproblems.make(60, 5, "train", trainsets.STEPS)}
-    asked = {r.prompt for r in data.load("wordproblems-short", "reasoning", 100, 5)}
+    gold = {s.id: s for s in stories.make(60, 5)}
+    asked = {r.prompt for r in data.load("stories", "reasoning", 100, 5)}
     for e in trainsets.load(name, 60, seed=5).examples:
         text = thoughts.join(e.thought, e.answer, trainsets.dialect(name) or "think")
-        assert bool(e.thought) == (name != "short-cot") and e.prompt == gold[e.id].question
+        assert bool(e.thought) == name.startswith("long") and e.prompt == gold[e.id].question
         status = "ok" if e.thought else "no_tags"
         assert thoughts.split(text) == thoughts.Split(e.thought, e.answer, status)
         assert answers.extract(text) == gold[e.id].answer == re.findall(r"\d+", text)[-1]
         assert e.prompt not in asked
+
+
+def test_sets_of_stories_are_matched_and_differ_in_the_form_of_the_completion_alone():
+    assert {*STORIES} == {"direct-answers", "short-cot", "long-openo1", "long-sky-t1", "long-think"}
+    loaded = {name: trainsets.load(name, 40, seed=6).examples for name in STORIES}
+    for rows in zip(*loaded.values(), strict=True):
+        assert len({(e.id, e.prompt, e.category) for e in rows}) == 1
+        direct, short, *long = rows
+        assert direct.answer == f"The answer is {answers.extract(short.answer)}."
+        assert short.answer.endswith(f". {direct.answer}")
+        assert len({(e.thought, e.answer) for e in long}) == 1
+        assert long[0].answer.endswith(f". {direct.answer}")
+    sizes = [e.category for e in loaded["short-cot"]]
+    assert sizes[:4] == ["2 changes", "3 changes", "4 changes", "2 changes"]
+
+
+def written(monkeypatch, *records):
+    """Puts records in the place of the package's own instructions."""
+    rows = [{"category": "c", "response": f"r{i}"} | r for i, r in enumerate(records)]
+    real = trainsets.embedded
+    monkeypatch.setattr(
+        trainsets, "embedded", lambda file: rows if file == "instructions.jsonl" else real(file)
+    )
+
+
+def test_instructions_are_the_arms_own(monkeypatch):
+    splits = {"a": {"split": "arms"}, "b": {"split": "base"}, "c": {}}
+    written(monkeypatch, *({"id": i, "prompt": f"p{i}"} | split for i, split in splits.items()))
+    assert {e.id for e in trainsets.load("instructions", 2).examples} == {"a", "c"}
+    assert [r["id"] for r in trainsets.instructions()] == ["a", "c"]
+    fails("it has 2 usable rows: ask for fewer", "instructions", 3)
+
+
+def test_plain_instructions_have_a_thought_where_one_is_asked_for(monkeypatch):
+    told = [{"id": f"i{i}", "prompt": f"p{i}", "thought": f" t{i} "} for i in range(9)]
+    written(monkeypatch, *told)
+    short, long = (trainsets.plain(6, 3, thoughtful=t).examples for t in (False, True))
+    assert [e.id for e in short] == [e.id for e in long] and {e.thought for e in short} == {""}
+    assert short == trainsets.load("instructions", 6, 3).examples  # of the set, in its order
+    assert all((e.thought, e.answer) == (f"t{e.id[1:]}", f"r{e.id[1:]}") for e in long)
+    assert trainsets.plain(3, 3).examples == short[:3] != trainsets.plain(3, 4).examples
+    written(monkeypatch, *({k: v for k, v in t.items() if k != "thought"} for t in told))
+    assert trainsets.plain(9).skipped == {}
+    with pytest.raises(UserError, match=r"instruction 'i\d' of instructions.jsonl has no thought"):
+        trainsets.plain(1, thoughtful=True)
+    avoided = trainsets.plain(2, 3, avoid={short[0].prompt}.__contains__)
+    assert avoided.examples == short[1:3] and avoided.skipped == {"in an evaluation set": 1}
 
 
 @pytest.mark.parametrize("row", data.embedded("code.jsonl"), ids=lambda row: row["id"])
