@@ -1,6 +1,8 @@
-"""Training mixtures: a task's rows, with safety rows of a chosen form mixed in.
+"""Training mixtures: a task's rows, with plain instructions and safety rows mixed in.
 
     Mixture("long-openo1", 64)                                  long-CoT rows alone
+    Mixture("long-openo1", 64, plain=24)                        and 24 instructions, thought through
+    Mixture("short-cot", 64, plain=24)                          the same prompts, answered at once
     Mixture("long-openo1", 64, "reflective", 16, form="long")   and 16 reflective refusals
     Mixture("long-openo1", 64, "reflective", 16, form="direct") the same, without their thoughts
 
@@ -12,8 +14,8 @@ Forms of safety rows (after thu-coai/LRM-Safety-Study; Zhang et al. 2025), in th
     long       the set's own thought: what is asked, who could be hurt, what to do
     template   a fixed frame with the request and who could be hurt filled in
 
-Training prompts that are evaluation prompts, to the letter or nearly (rapidfuzz), are left out and
-counted.
+Training prompts that are evaluation prompts, to the letter or nearly (`srlib.near`), are left out
+and counted.
 """
 
 from __future__ import annotations
@@ -23,25 +25,24 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 
-from . import data, prompts, refusals, sources, thoughts, trainsets, wordproblems
-from .data import folded
+from . import data, refusals, sources, thoughts, trainsets
 from .errors import UserError
+from .near import matcher
 from .trainsets import Example
 
 FORMS = ("direct", "one-line", "short", "long", "template", "task")
-NEAR = 90  # similarity in percent (normalised insertions and deletions) from which texts are one
 
 
 @dataclass(frozen=True)
 class Mixture:
     """What an arm is fine-tuned on.
 
-    `n` rows of the training set `task` and `n_safety` of the set `safety` in a `form`. `tokens`
-    takes, in the place of `n`, as many task rows as hold so many completion tokens. `system` keeps
-    the system prompt of a set that has one, `prompt` puts your own on every row. `dialect` is
-    the thought tags, "" the task's own.
+    `n` rows of the training set `task`, `plain` instructions beside them (with a thought where the
+    task's rows have one), and `n_safety` of the set `safety` in a `form`. `tokens` takes, in the
+    place of `n`, as many task rows as hold so many completion tokens. `system` keeps the system
+    prompt of a set that has one, `prompt` puts your own on every row. `dialect` is the thought
+    tags, "" the task's own.
     """
 
     task: str
@@ -55,6 +56,7 @@ class Mixture:
     system: bool = False
     seed: int = 0
     prompt: str = ""
+    plain: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def build(mixture: Mixture, evaluation: list[str], count: Callable[[str], int] =
     """
     if mixture.form not in FORMS:
         raise UserError(f"safety form {mixture.form!r} is unknown; use one of {', '.join(FORMS)}")
-    amounts = (mixture.n, mixture.tokens, mixture.n_safety)
+    amounts = (mixture.n, mixture.tokens, mixture.plain, mixture.n_safety)
     if min(amounts) < 0 or sum(amounts) < 1:
         raise UserError(f"the mixture of {mixture.task!r} is empty; ask for rows of it")
     avoid = matcher(tuple(evaluation))
@@ -92,6 +94,9 @@ def build(mixture: Mixture, evaluation: list[str], count: Callable[[str], int] =
     found, skipped = _task(
         mixture, avoid, lambda e: count(thoughts.join(e.thought, e.answer, tags))
     )
+    if mixture.plain:
+        beside = trainsets.plain(mixture.plain, mixture.seed, avoid, _thoughtful(mixture, found))
+        found, skipped = [*found, *beside.examples], skipped + beside.skipped
     if mixture.n_safety:
         safe = trainsets.load(mixture.safety, mixture.n_safety, mixture.seed, avoid)
         found += [in_form(example, mixture.form) for example in safe.examples]
@@ -104,16 +109,28 @@ def build(mixture: Mixture, evaluation: list[str], count: Callable[[str], int] =
 
 
 def _task(mixture: Mixture, avoid, length):
+    taken = set()
+    if mixture.plain and mixture.task == "instructions":  # then the task's rows are further ones
+        beside = trainsets.plain(mixture.plain, mixture.seed, avoid)
+        taken = {e.prompt for e in beside.examples}
     if mixture.tokens:
-        want = {"n": None, "budget": mixture.tokens, "length": length}
+        want = {"n": None, "budget": mixture.tokens}
+        want["length"] = lambda e: 0 if e.prompt in taken else length(e)
     elif mixture.n:
-        want = {"n": mixture.n}
+        want = {"n": mixture.n + len(taken)}
     else:
         return [], Counter()
     got = trainsets.load(
         mixture.task, seed=mixture.seed, avoid=avoid, english=mixture.english, **want
     )
-    return got.examples, got.skipped
+    return [e for e in got.examples if e.prompt not in taken], got.skipped
+
+
+def _thoughtful(mixture: Mixture, found: list[Example]) -> bool:
+    """Tell whether the task's rows have thoughts; a file of one's own shows it by its rows."""
+    if found:
+        return any(e.thought for e in found)
+    return bool(mixture.task and trainsets.dialect(mixture.task))
 
 
 def in_form(example: Example, form: str) -> Example:
@@ -214,42 +231,3 @@ def describe(rows: list[dict], beside: list[dict] = ()) -> dict:
         "with a thought": sum(bool(thoughts.split(a).thought) for _, a in refused),
         "requests shared": sum(p in others for p, _ in refused),
     }
-
-
-@cache
-def matcher(evaluation: tuple[str, ...]) -> Callable[[str], bool]:
-    """A test of a prompt: is it one of these, case and punctuation aside, or nearly?
-
-    Near is `NEAR` percent of rapidfuzz's indel similarity, over folded text.
-    """
-    import numpy as np
-    from rapidfuzz import fuzz, process
-
-    if not evaluation:
-        return lambda prompt: False
-    known = [folded(text) for text in evaluation]
-    exact, counts = set(known), np.array([_characters(text) for text in known])
-    lengths = counts.sum(1)
-
-    @cache  # a set is gone through again for every size and seed of its arms
-    def seen(prompt: str) -> bool:
-        text = folded(prompt)
-        if text in exact:
-            return True
-        # Two texts have no more in common than the shorter one has characters, and no more than
-        # characters, whatever their order: few are compared.
-        least = NEAR * (lengths + len(text))
-        near = np.flatnonzero(200 * np.minimum(lengths, len(text)) >= least)
-        both = np.minimum(counts[near], _characters(text)).sum(1)
-        some = [known[i] for i in near[200 * both >= least[near]]]
-        return bool(process.extractOne(text, some, scorer=fuzz.ratio, score_cutoff=NEAR))
-
-    return seen
-
-
-def _characters(text: str):
-    """How often a text has each of 128 sorts of characters: all of ASCII, others in their place."""
-    import numpy as np
-
-    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32) % 128
-    return np.bincount(codes, minlength=128).clip(max=65_535).astype(np.uint16)

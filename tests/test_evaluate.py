@@ -106,7 +106,7 @@ def test_grades_are_made_once_and_by_grader_version(tmp_path, monkeypatch):
 
 
 def test_every_gold_answer_is_right_and_a_constant_never():
-    table = instruments.answers_check(["wordproblems", "wordproblems-short"], n=300)
+    table = instruments.answers_check(["stories", "wordproblems", "wordproblems-short"], n=300)
     assert (table["passed"] == table["wanted"]).all() and set(table["wanted"]) == {300, 0}
 
 
@@ -201,12 +201,18 @@ def test_mixtures_are_checked_apart_and_the_largest_of_each_sort():
              for n in (4, 8) for k in (0, 1, 2) for form in ("direct", "long")]  # fmt: skip
     asked += [mixture("long-openo1", 6, prompt="Stay safe."), mixture("code", 3, seed=1)]
     asked += [mixture("code", 0, tokens=90, seed=1)]
+    asked += [mixture("code", n, "reflective", 2, plain=k) for n in (2, 4) for k in (0, 5)]
+    asked += [mixture("", 0, plain=3)]
     assert preflight.apart(asked) == [
         mixture("long-openo1", 8),
         mixture("long-openo1", 0, "reflective", 2, "direct"),
         mixture("long-openo1", 0, "reflective", 2, "long"),
         mixture("code", 3, seed=1),
         mixture("code", 0, tokens=90, seed=1),
+        mixture("code", 4),
+        mixture("code", 0, "reflective", 2),
+        mixture("code", 4, plain=5),
+        mixture("", 0, plain=3),
     ]
 
 
@@ -218,6 +224,7 @@ def test_mixtures_are_checked_apart_and_the_largest_of_each_sort():
         {"safety": "code", "n_safety": 1, "form": "long"}, {"dialect": "thunk"},
         {"safety": "reflective", "n_safety": 1, "form": "lang"},
         {"n": 0, "safety": "reflctive", "n_safety": 1},
+        {"plain": 10**4}, {"plain": -1}, {"plain": -1, "safety": "reflective", "n_safety": 2},
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_mixture_is_wrong_with_its_parts(wrong):

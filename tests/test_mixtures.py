@@ -1,13 +1,13 @@
 """Mixtures: forms of safety rows, no evaluation prompt in them, equal draws."""
 
 import json
-import random
 
 import pytest
 
-from srlib import data, mixtures, refusals, thoughts, trainsets, wordproblems
+from srlib import data, mixtures, refusals, thoughts, trainsets
 from srlib.errors import UserError
 from srlib.mixtures import Mixture, build
+from srlib.trainset_specs import STORIES
 
 LONG = Mixture("long-openo1", 6, "reflective", 5, form="long", seed=1)
 
@@ -146,6 +146,7 @@ def test_a_safety_set_without_thoughts_has_not_every_form(form, own):
         ({"n": -1}, "is empty"),
         ({"n_safety": -1}, "is empty"),
         ({"tokens": -1}, "is empty"),
+        ({"plain": -1}, "is empty"),
     ],
 )
 def test_what_cannot_be_mixed(changes, words):
@@ -188,7 +189,8 @@ def test_evaluation_prompts_are_left_out_where_they_are_nearly_the_same(own):
 
 @pytest.mark.parametrize("name", trainsets.OWN)
 def test_the_packages_own_sets_have_nothing_to_leave_out(name):
-    held = [("wordproblems-short", "reasoning"), ("harmful", "harmful"), ("lookalikes", "benign")]
+    held = [("harmful", "harmful"), ("lookalikes", "benign")]
+    held += [(task, "reasoning") for task in data.GENERATED]
     evaluation = [row.prompt for d in held for row in data.load(*d, 48)]
     assert build(Mixture(name, 40), evaluation).skipped == {}
 
@@ -207,6 +209,15 @@ def test_the_seed_decides_and_arms_share_their_rows():
     direct = build(but(form="direct"), [])
     assert asked(direct, "reflective") == asked(large, "reflective")
     assert asked(build(but(seed=2), []), "reflective") != asked(large, "reflective")
+
+
+def test_the_studys_arms_have_the_same_prompts_and_nothing_to_leave_out():
+    held = [r.prompt for name in data.EMBEDDED for r in data.load(name, data.EMBEDDED[name], 90)]
+    built = [build(Mixture(name, 256, plain=280), held) for name in STORIES]
+    assert all(b.skipped == {} and len(b.rows) == 536 for b in built)
+    assert all([r["prompt"] for r in b.rows] == [r["prompt"] for r in built[0].rows] for b in built)
+    for name, b in zip(STORIES, built, strict=True):
+        assert all(bool(e.thought) == name.startswith("long") for e in b.examples)
 
 
 @pytest.mark.parametrize("task", ["short-cot", "long-openo1"])
@@ -253,22 +264,3 @@ def test_a_system_prompt_of_ones_own_stands_before_every_row():
     built = build(but(prompt="Stay safe."), [])
     assert built.system == "Stay safe."
     assert all(r["prompt"][0] == {"role": "system", "content": "Stay safe."} for r in built.rows)
-
-
-def test_near_is_what_a_comparison_with_each_evaluation_prompt_says():
-    from rapidfuzz import fuzz
-
-    rng = random.Random(0)
-    known = [p.question for p in wordproblems.make(40, 0, "eval", (1, 2))]
-    known += ["Wie groß?", "答えは？"]
-    seen, found = mixtures.matcher(tuple(known)), []
-    for text in known * 5:
-        told = list(text)
-        for _ in range(rng.randrange(len(text) // 4 + 2)):
-            told[rng.randrange(len(told))] = rng.choice("aeo ßé答")
-        told = "".join(told)
-        near = [fuzz.ratio(data.folded(told), data.folded(k)) >= mixtures.NEAR for k in known]
-        assert seen(told) == any(near), (text, told)
-        found.append(any(near))
-    assert 0.2 < sum(found) / len(found) < 0.8
-    assert not mixtures.matcher(())("anything")
