@@ -144,10 +144,13 @@ def mitigated(values: dict) -> list[Arm]:
     return arms
 
 
-def _mixture(values: dict, name: str, seed: int, **more) -> Mixture:
+def _mixture(values: dict, name: str, seed: int, n: int = 0) -> Mixture:
+    """`n` rows of a set (`n_train` by default), with as large a share of plain instructions."""
+    whole = values["n_train"]
+    n = n or whole
     return Mixture(
-        name, values["n_train"], plain=values["n_plain"], english=values["english"],
-        system=values["train_system"], seed=seed, tokens=values["n_tokens"], **more,
+        name, n, plain=values["n_plain"] * n // whole, english=values["english"],
+        system=values["train_system"], seed=seed, tokens=values["n_tokens"] * n // whole,
     )  # fmt: skip
 
 
@@ -173,25 +176,20 @@ def of_seed(values: dict, seed: int) -> str:
 
 
 def finetuning(values: dict) -> list[Arm]:
-    """Notebooks 02 and 04: every set at `n_train` rows; of `dose_sets` also as they were after the
-    shares `dose` of their training, which costs no further one."""
+    """Notebooks 02 and 04: every set at `n_train` rows. Of the `growth_sets` also other amounts:
+    after the shares `dose` of their training, which costs no further one, and `growth` rows, each
+    a training of its own."""
     sets = {name: "short" for name in values["short_sets"]}
     sets |= {name: "long CoT" for name in values["long_sets"]}
-    shares, dosed = sorted(values.get("dose", [])), values.get("dose_sets", [])  # 04 has neither
-    if values["n_train"] < 1 or values["n_tokens"] < 0:
-        raise UserError("n_train or n_tokens is below its least value (1 and 0)")
+    grown = values.get("growth_sets", [])  # 04 has none
+    growth, dose = sorted(values.get("growth", [])), sorted(values.get("dose", []))
+    if min(values["n_train"], *growth, values["n_tokens"] + 1) < 1:
+        raise UserError("n_train, growth or n_tokens is below its least value (1, 1 and 0)")
     if not (values["short_sets"] and values["long_sets"]):
         raise UserError("short_sets or long_sets is empty; name at least one training set in each")
-    if stray := [name for name in dosed if name not in sets]:
-        raise UserError(f"dose_sets names {stray[0]!r}, which is in neither of the other two")
-    if shares and (odd := sorted({*shares} - {*finetune.PARTS})):
-        raise UserError(f"dose holds {odd[0]:g}; use some of {', '.join(map(str, finetune.PARTS))}")
-    whole = values["train_schedule"].startswith("constant") and values["train_epochs"] == 1
-    if shares and not (whole and values["train_method"] == "lora"):
-        raise UserError(
-            "dose reads a part of a training as a training on fewer rows, which it is with "
-            "train_schedule constant, one epoch and LoRA alone: set them, or dose to []"
-        )
+    if stray := [name for name in grown if name not in sets]:
+        raise UserError(f"growth_sets names {stray[0]!r}, which is in neither of the other two")
+    _check_dose(dose, values)
     for name in sets:
         wanted = "long" if sets[name] == "long CoT" else "short"
         if name in trainsets.known() and name not in trainsets.known(wanted):
@@ -199,13 +197,26 @@ def finetuning(values: dict) -> list[Arm]:
                 f"{name!r} is no {wanted} training set; use one of "
                 f"{', '.join(trainsets.known(wanted))}, or a file of your own"
             )
-    asked = [(name, 1.0) for name in sets] + [(name, at) for at in shares for name in dosed]
+    asked = [(name, values["n_train"], 1.0) for name in sets]
+    asked += [(name, values["n_train"], share) for share in dose for name in grown]
+    asked += [(name, n, 1.0) for n in growth for name in grown]
     arms = []
     for seed in seeds(values):
-        for name, share in asked:
-            mixture = _mixture(values, name, seed)
+        for name, n, share in dict.fromkeys(asked):
+            mixture = _mixture(values, name, seed, n)
             arms.append(Arm(_name(mixture, values, seed, share), mixture, sets[name], seed, share))
     return arms
+
+
+def _check_dose(dose: list[float], values: dict) -> None:
+    if odd := [share for share in dose if share not in finetune.PARTS]:
+        raise UserError(f"dose holds {odd[0]:g}; use some of {', '.join(map(str, finetune.PARTS))}")
+    whole = values["train_schedule"].startswith("constant") and values["train_epochs"] == 1
+    if dose and not (whole and values["train_method"] == "lora"):
+        raise UserError(
+            "dose takes a part of a training for a training on fewer rows, which it is with "
+            "train_schedule constant, one epoch and LoRA alone: set them, or dose to []"
+        )
 
 
 def safety(values: dict) -> list[Arm]:
