@@ -47,6 +47,7 @@ class Arm:
 
 
 BASE = {"set": "base", "family": "base", "rows": 0, "share": 1.0, "amount": 0, "form": "none"}
+BASE |= {"seed": 0}
 
 
 RECIPE = {  # a field of Recipe, and the parameter that says it

@@ -219,7 +219,7 @@ class Study:
         with what the arm is (set, family, rows, share, amount, form, seed)."""
         if arm is None:
             lm, seed = self.aligned(seed), self._first if seed is None else seed
-            return self.ask(lm, prompts.direct(), lm.name).assign(**arms.BASE, seed=seed)
+            return self.ask(lm, prompts.direct(), lm.name).assign(**arms.BASE | {"seed": seed})
 
         style = prompts.direct(self.mixed(arm).system)
         return self.ask(self.finetuned(arm), style, arm.name).assign(**arm.columns())

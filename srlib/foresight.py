@@ -12,7 +12,7 @@ from . import arms, grading, mixtures, modelsize, preference_rows, preferences, 
 from .errors import UserError, meant
 from .served import WEIGHTS
 
-COMPARED = ("reasoning_shots", "safety_shots", "growth")  # their least and greatest values
+COMPARED = ("reasoning_shots", "safety_shots")  # their least and greatest values
 
 
 def check(values: dict, prompts_of: list[str], outputs) -> None:

@@ -34,11 +34,11 @@ def test_the_parameters_say_which_notebooks_arms():
 def test_names_are_unique_and_say_what_differs(notebook):
     found = arms.of(values(notebook, train_seeds=[3, 4, 3]))
     assert max(Counter(a.name for a in found).values()) == 1
-    assert len({(a.mixture, a.seed) for a in found}) == len(found)
-    assert Counter(a.seed for a in found) == {3: len(found) / 2, 4: len(found) / 2}
+    assert len({(a.mixture, a.share) for a in found}) == len(found)
     once = arms.of(values(notebook, train_seeds=[3]))
     assert found[: len(once)] == once  # the first seed's are named as if it were alone
-    assert [a.mixture for a in found[len(once) :]] == [a.mixture for a in once]
+    more = [replace(a.mixture, seed=3) for a in found[len(once) :]]
+    assert {*more} <= {a.mixture for a in once} and {a.seed for a in found[len(once) :]} == {4}
 
 
 def test_every_set_has_equally_many_rows_and_growth_no_duplicates():
@@ -46,6 +46,7 @@ def test_every_set_has_equally_many_rows_and_growth_no_duplicates():
     found = arms.finetuning(told)
     every = {*told["short_sets"], *told["long_sets"]}
     assert {a.mixture.task for a in found if a.mixture.n == 4} == every
+    assert all(a.mixture.plain == told["n_plain"] * a.mixture.n // 4 for a in found)
     grown = {(name, n) for name in told["growth_sets"] for n in (2, 8)}
     assert sizes(found) == {(name, 4) for name in every} | grown
     assert len(found) == len(every) + len(grown)
@@ -56,19 +57,52 @@ def test_every_set_has_equally_many_rows_and_growth_no_duplicates():
     assert sizes(none) == {(name, 4) for name in every}
 
 
+def test_a_dose_is_a_part_of_the_same_training():
+    told = values("02", n_train=8, n_plain=8, growth=[], dose=[0.125, 0.5])
+    found = arms.finetuning(told)
+    parts = [a for a in found if a.share < 1]
+    assert [(a.mixture.task, a.share, a.columns()["rows"]) for a in parts] == [
+        (name, share, rows) for share, rows in ((0.125, 2), (0.5, 8))
+        for name in told["growth_sets"]
+    ]  # fmt: skip
+    for part in parts:
+        assert arms.whole(part, told) in found and part.name != arms.whole(part, told).name
+    for change, words in (
+        ({"dose": [0.3]}, "dose holds 0.3; use some of 0.125, 0.25, 0.5"),
+        ({"train_schedule": "cosine"}, "train_schedule constant, one epoch and LoRA"),
+        ({"train_epochs": 2.0}, "train_schedule constant, one epoch and LoRA"),
+        ({"train_method": "full"}, "train_schedule constant, one epoch and LoRA"),
+    ):
+        with pytest.raises(UserError, match=words):
+            arms.finetuning(told | change)
+
+
+def test_a_seed_covers_rows_and_base():
+    told = values("02", train_seeds=[3, 4])
+    assert {(a.seed, a.mixture.seed) for a in arms.of(told)} == {(3, 3), (4, 4)}
+    assert arms.seeds(told) == [3, 4] and arms.of_seed(told, 3) == ""
+    assert arms.of_seed(told, 4) == ", seed 4"
+    assert arms.seeds(values("00", seed=7)) == [7]
+
+
 def test_safety_rows_come_by_amount_and_form():
     told = values("03", safety_rows=[6, 2], more_forms=["template", "long", "one-line"])
+    told |= {"safety_at": 4, "train_seeds": [0, 1]}
     found = arms.safety(told)
     assert len({(a.mixture.task, a.mixture.n) for a in found}) == 1
-    got = [(a.family, a.mixture.form, a.mixture.n_safety) for a in found[1:]]
+    got = [(a.seed, a.family, a.mixture.form, a.mixture.n_safety) for a in found]
     assert sorted(got) == [
-        ("direct", "direct", 2), ("direct", "direct", 6), ("one-line", "one-line", 6),
-        ("reflective", "long", 2), ("reflective", "long", 6), ("template", "template", 6),
+        (0, "direct", "direct", 2), (0, "direct", "direct", 4), (0, "direct", "direct", 6),
+        (0, "none", "direct", 0), (0, "one-line", "one-line", 4), (0, "reflective", "long", 2),
+        (0, "reflective", "long", 4), (0, "reflective", "long", 6),
+        (0, "template", "template", 4), (1, "direct", "direct", 4), (1, "none", "direct", 0),
+        (1, "reflective", "long", 4),
     ]  # fmt: skip
+    found = [a for a in found if a.seed == 0]
     alone = found[0]
     assert (alone.family, alone.mixture.n_safety, alone.columns()["form"]) == ("none", 0, "none")
     columns = found[-1].columns()
-    assert (columns["amount"], columns["rows"]) == (6, alone.mixture.n)
+    assert (columns["amount"], columns["rows"]) == (4, alone.mixture.n + alone.mixture.plain)
     assert set(columns) == set(arms.BASE)
 
 
@@ -92,11 +126,11 @@ def test_the_long_arm_that_both_notebooks_ask_for_is_one(profile):
 
 
 def test_a_token_budget_and_the_other_choices_reach_every_mixture():
-    more = {"n_tokens": 400, "english": False, "train_system": True, "seed": 5}
+    more = {"n_tokens": 400, "english": False, "train_system": True}
     for notebook in ("02", "03"):
         for arm in arms.of(values(notebook, **more)):
             m = arm.mixture
-            assert (m.tokens > 0, m.english, m.system, m.seed) == (True, False, True, 5)
+            assert (m.tokens > 0, m.english, m.system) == (True, False, True)
             assert m.tokens == 400 or m.n != values(notebook)["n_train"]
 
 
@@ -125,8 +159,8 @@ def test_what_finetuning_refuses(changes, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"safety_rows": []}, "safety_rows holds no amount of at least 1"),
-        ({"safety_rows": [4, 0]}, "safety_rows holds no amount of at least 1"),
+        ({"safety_at": 0}, "safety_at or safety_rows holds an amount below 1"),
+        ({"safety_rows": [4, 0]}, "safety_at or safety_rows holds an amount below 1"),
         ({"train_seeds": []}, "train_seeds is empty"),
         ({"reflective_form": "direct"}, "reflective_form is 'direct', what it is set against"),
     ],
@@ -181,14 +215,13 @@ def changed(files, number, **values):
 @pytest.mark.parametrize(
     ("number", "values", "words"),
     [
-        ("05", {"train_epochs": 3.0}, "arm 'long-openo1 ×32' in two ways: train_epochs is"),
+        ("05", {"train_epochs": 3.0}, "arm 'long-openo1 ×536' in two ways: train_epochs is"),
         ("03", {"train_seeds": [1]}, "train_seeds is 0 in the first and 1 in the second"),
         ("04", {"english": False}, "english is True in the first and False in the second"),
         ("05", {"reflective_data": "mine.jsonl"}, "reflective_data is reflective in the first"),
         ("05", {"train_launch": "ddp"}, "train_launch is "),
         ("03", {"lora_targets": ["q_proj"]}, "lora_targets is "),
-        ("01", {"tune_epochs": 2.0}, "arm 'aligned' in two ways: tune_epochs is 1.0"),
-        ("03", {"align_form": "long"}, "arm 'aligned' in two ways: align_form is direct"),
+        ("01", {"tune_epochs": 1.0}, "arm 'aligned' in two ways: tune_epochs is 2.0"),
         ("02", {"dtype": "float32"}, "dtype is auto in the first and float32 in the second"),
         ("05", {"align": False}, "align is True in the first and False in the second"),
     ],

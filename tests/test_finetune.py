@@ -16,7 +16,7 @@ TINY = Recipe(epochs=1, batch_size=4, rate=1e-3, lora_layers=0.2)
 @pytest.fixture(scope="module")
 def arm(outputs, tmp_path_factory):
     base = tmp_path_factory.mktemp("profile")
-    rows = mixtures.aligned_rows(Safety(8, 4, 2, 2))
+    rows = mixtures.aligned_rows(Safety(8, 4, 4))
     return (
         base,
         rows,
@@ -44,6 +44,16 @@ def test_an_arm_without_its_done_marker_is_made_again_to_the_same_bytes(arm, out
     assert store.is_done(folder) and (folder / "adapter_model.safetensors").read_bytes() == whole
 
 
+def test_the_adapter_is_kept_after_parts_of_its_training(arm):
+    _, _, folder = arm
+    parts = [finetune.part_folder(folder, share) for share in (*finetune.PARTS, 1.0)]
+    kept = [(part / "adapter_model.safetensors").read_bytes() for part in parts]
+    assert parts[-1] == folder and len({*kept}) == 3  # of 4 steps, 1/8 and 1/4 are the first
+    assert all((part / "adapter_config.json").exists() for part in parts)
+    with pytest.raises(UserError, match=r"no adapter from after 0\.3 of its training"):
+        finetune.part_folder(folder, 0.3)
+
+
 def test_the_model_has_learnt_something(arm, lm, outputs):
     _, rows, folder = arm
     tuned = models.load("embedded", outputs, "float32", adapters=(folder,))
@@ -63,7 +73,7 @@ def test_the_loss_on_a_cpu_is_the_one_trl_computes(lm, outputs, tmp_path):
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    rows = mixtures.aligned_rows(Safety(3, 2, 1, 2))
+    rows = mixtures.aligned_rows(Safety(3, 2, 3))
 
     def first_loss(trainer_class):
         fresh = models.load("embedded", outputs, "float32")

@@ -25,7 +25,7 @@ SHIPPED = sorted((ROOT / "params/accelerate").glob("*.yaml"))
 
 
 def rows() -> list[dict]:
-    return mixtures.aligned_rows(mixtures.Safety(6, 4, 2, 4))
+    return mixtures.aligned_rows(mixtures.Safety(6, 4, 6))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from srlib import data, mixtures, rewards, thoughts, wordproblems
+from srlib import data, preference_rows, rewards, thoughts, wordproblems
 from srlib.errors import UserError
 from srlib.rewards import Weights, reward
 
@@ -72,7 +72,7 @@ def test_our_own_rows_earn_all_there_is_and_their_opposites_nothing():
         for file, kind in (("harmful", "harmful"), ("lookalikes", "benign"))
         for r in data.embedded(f"{file}.jsonl")
     }
-    rows = mixtures.aligned_rows(mixtures.Safety(60, 40, 0, 1, "long", "openo1"))
+    rows = preference_rows.candidates(60, 40, "long", "openo1")
     found = {"harmful": [], "benign": []}
     for row in rows:
         asked, text = row["prompt"][0]["content"], row["completion"][0]["content"]

@@ -31,7 +31,7 @@ finetune.train("killed", EMBEDDED, rows(), TINY, profile, outputs, "float32")
 
 
 def rows() -> list[dict]:
-    return mixtures.aligned_rows(mixtures.Safety(6, 4, 2, 4))
+    return mixtures.aligned_rows(mixtures.Safety(6, 4, 6))
 
 
 def train(name, profile, outputs, recipe=TINY, base=EMBEDDED, given=None):
