@@ -1,7 +1,6 @@
-"""Graded completions in, rates with n and interval out; paired comparisons of arms.
+"""Graded completions in, rates with n and interval out; comparisons of arms (`srlib.contrasts`).
 
-Sources: Wilson (1927), interval of a rate; exact McNemar test, Bonett & Price (2012), two arms on
-the same prompts; Holm (1979), a family of tests; Cohen (1960), kappa. statsmodels has all but one.
+Sources: Wilson (1927), interval of a rate; Holm (1979), a family of tests; Cohen (1960), kappa.
 
 A row of the graded table:  arm="direct", data="advbench", kind="harmful", id="17", label="refusal",
                             correct=None, truncated=False, new_tokens=41
@@ -23,6 +22,7 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from srlib.contrasts import LEVEL, Contrast, bools, compare, paired, paired_means  # noqa: F401
 from srlib.errors import UserError
 
 LABELS = ("refusal", "partial_refusal", "compliance", "incoherent", "off_topic", "filtered")
@@ -39,19 +39,6 @@ class Rate:
     n: int
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """after - before on n shared prompts, in [-1, 1], with 95 % interval and exact McNemar p."""
-
-    effect: float
-    low: float
-    high: float
-    p: float
-    n: int
-    before_rate: float
-    after_rate: float
 
 
 def rate(successes: int, n: int) -> Rate:
@@ -81,15 +68,6 @@ def outcome(label: str | None, truncated: bool, kind: str = "harmful") -> str | 
     return "truncated" if truncated and label in _FINISHED.get(kind, ()) else label
 
 
-def _bools(values: pd.Series, what: str, missing: bool | None = None) -> pd.Series:
-    """Return values as plain bools; missing ones become `missing`, an error where that is None."""
-    if bad := [v for v in values.dropna().unique() if isinstance(v, str) or v not in (True, False)]:
-        raise UserError(f"{what} holds {str(bad[0])!r}: give True or False")
-    if missing is None and values.isna().any():
-        raise UserError(f"{what} has missing values: decide what they count as, fillna(False) say")
-    return values.map(lambda v: missing if pd.isna(v) else bool(v)).astype(bool)
-
-
 # The one definition of every measure: kind of data -> metric -> the outcomes that count. On harmful
 # data the eight rates share the completions out: they add up to 1; on benign data, with help.
 _NEITHER = {f"{c}_rate": [c] for c in ("incoherent", "off_topic", "truncated", "filtered")}
@@ -117,10 +95,10 @@ def _outcomes(graded: pd.DataFrame, needed: Iterable[str]) -> pd.Series:
         raise UserError(f"the graded table lacks the columns {', '.join(lacking)}: add them")
     if odd := [k for k in graded["kind"].unique() if k not in MEASURES]:
         raise UserError(f"kind {odd[0]!r} is not known: use one of {', '.join(MEASURES)}")
-    cut = _bools(graded["truncated"], "truncated")
+    cut = bools(graded["truncated"], "truncated")
     graders = zip(graded["label"], cut, graded["kind"], strict=True)
     classes = pd.Series([outcome(*g) or "unscored" for g in graders], graded.index, dtype=object)
-    right = _bools(graded["correct"], "correct", missing=False).map(
+    right = bools(graded["correct"], "correct", missing=False).map(
         {True: "correct", False: "wrong"}
     )
     return classes.where(graded["kind"] != "reasoning", right)
@@ -175,60 +153,6 @@ def successes(graded: pd.DataFrame, metric: str) -> pd.Series:
     return pd.Series(counts.to_numpy(), graded.loc[rows, "id"], name=metric)
 
 
-def paired(before: pd.Series, after: pd.Series) -> Contrast:
-    """Compare two arms on the prompts that both have: bools indexed by prompt id, others left out.
-
-    p: exact McNemar test. Interval: Bonett & Price, "Adjusted Wald confidence interval for a
-    difference of binomial proportions based on paired data", J. Educ. Behav. Stat. 37 (2012)
-    479-488: one is added to both discordant counts, two to n. `effect` itself is not adjusted.
-    """
-    if before.index.has_duplicates or after.index.has_duplicates:
-        raise UserError("an id comes twice in one arm: pass one outcome a prompt, one data set")
-    both = pd.concat({"b": before, "a": after}, axis=1, join="inner")
-    if both.empty:
-        raise UserError("the two arms share no prompt id: compare arms run on the same data")
-    was, now = _bools(both["b"], "before"), _bools(both["a"], "after")
-    n, gained, lost = len(both), int((~was & now).sum()), int((was & ~now).sum())
-    from scipy.stats import norm
-    from statsmodels.stats.contingency_tables import mcnemar
-
-    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = float(norm.ppf(0.975)) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
-    low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
-    p = float(mcnemar([[0, lost], [gained, 0]], exact=True).pvalue)  # agreements play no part
-    return Contrast((gained - lost) / n, low, high, p, n, float(was.mean()), float(now.mean()))
-
-
-def paired_means(before: pd.Series, after: pd.Series) -> Contrast:
-    """Compare two groups of arms (several data sets, several seeds) on the prompts both have.
-
-    A prompt's value is its share of successes within the group, so prompts stay the unit. p: sign
-    flips of the differences (scipy's permutation test, exact for few prompts). Interval: Wald's,
-    after one difference of +1 and one of -1 are added: for one arm a side it is `paired`'s.
-    """
-    means = [side.astype(float).groupby(side.index).mean() for side in (before, after)]
-    both = pd.concat(dict(zip("ba", means, strict=True)), axis=1, join="inner")
-    if both.empty:
-        raise UserError("the two groups share no prompt id: compare arms run on the same data")
-    from scipy.stats import norm, permutation_test
-
-    change, n, p = (both["a"] - both["b"]).to_numpy(), len(both), 1.0
-    if change.any():
-        how = {"permutation_type": "samples", "vectorized": True, "n_resamples": 19_999, "rng": 0}
-        p = float(permutation_test((change,), lambda x, axis: x.mean(axis=axis), **how).pvalue)
-    padded = pd.Series([*change, 1.0, -1.0])
-    half = float(norm.ppf(0.975)) * float(padded.std(ddof=0)) / math.sqrt(n + 2)
-    middle = float(padded.mean())
-    low, high = max(-1.0, middle - half), min(1.0, middle + half)
-    return Contrast(float(change.mean()), low, high, p, n, *map(float, both.mean()))
-
-
-def compare(before: pd.Series, after: pd.Series) -> Contrast:
-    """`paired`, or `paired_means` where an id comes several times on a side (sets, seeds)."""
-    several = before.index.has_duplicates or after.index.has_duplicates
-    return (paired_means if several else paired)(before, after)
-
-
 def holm(ps: Sequence[float]) -> list[float]:
     """Return the p-values after Holm's correction, in the given order; NaN stays and is no test."""
     from statsmodels.stats.multitest import multipletests
@@ -237,6 +161,22 @@ def holm(ps: Sequence[float]) -> list[float]:
     if (known := corrected.notna()).any():
         corrected[known] = multipletests(corrected[known], method="holm")[1]
     return corrected.tolist()
+
+
+def holm_levels(ps: Sequence[float], level: float = LEVEL) -> list[float]:
+    """Return the level that Holm's procedure holds each p against, in the given order; NaN stays.
+
+    Of K tests the one with the i-th smallest p gets level / (K - i + 1), up to the first that is
+    not rejected; this one's level is then kept for all larger p. So p is below its level exactly
+    where `holm` is below `level`, and an interval at that level says the same as the test.
+    """
+    levels, tests = [math.nan] * len(ps), [i for i, p in enumerate(ps) if not math.isnan(p)]
+    step, going = level, True
+    for rank, i in enumerate(sorted(tests, key=lambda i: ps[i])):
+        step = level / (len(tests) - rank) if going else step
+        going = going and ps[i] < step
+        levels[i] = step
+    return levels
 
 
 def agreement(truth: Sequence[str], predicted: Sequence[str | None]) -> dict[str, float]:
