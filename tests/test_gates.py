@@ -1,0 +1,141 @@
+"""gates: which arms may decide a claim, case by case, and the reason where one may not."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from srlib import arms, gates
+from srlib.errors import UserError
+from srlib.mixtures import Mixture
+
+ALL = ("reasoning", "harmful", "benign")
+
+
+def answers(arm, n=20, cut=0, open_thoughts=0, right=0, kinds=ALL, thinks=True, **more):
+    """Graded rows: of each kind `cut` of n completions are cut off, `open_thoughts` close none."""
+    rows = [
+        {
+            "arm": arm, "kind": kind, "id": str(i), "truncated": i < cut,
+            "correct": i < right if kind == "reasoning" else None, "answer": "No.",
+            "thought": "Well." if thinks and i >= open_thoughts else "",
+        }
+        for kind in kinds
+        for i in range(n)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(**{"seed": 0, "family": "long CoT"} | more)
+
+
+def failed(table):
+    return [(r.gate, r.kind) for r in table[~table["passed"]].itertuples()]
+
+
+FALLING = np.linspace(3, 1, 50)
+LEVEL = 1 + 2 * np.exp(-np.arange(50) / 8)
+
+
+@pytest.mark.parametrize(
+    ("facts", "more", "expected"),
+    [
+        (gates.Facts(), {}, []),
+        (gates.Facts(), {"cut": 1}, []),  # 95 % finished
+        (gates.Facts(), {"cut": 2}, [("finished", kind) for kind in ALL]),
+        (gates.Facts(ALL), {"open_thoughts": 2}, []),  # 90 %
+        (gates.Facts(ALL), {"open_thoughts": 3}, [("thought", kind) for kind in ALL]),
+        (gates.Facts(("reasoning",)), {"open_thoughts": 20}, [("thought", "reasoning")]),
+        (gates.Facts(), {"thinks": False}, []),  # a short arm need not think
+        (gates.Facts(loss=LEVEL), {}, []),
+        (gates.Facts(loss=FALLING), {}, [("levelled", "")]),
+        (gates.Facts(loss=LEVEL[::-1]), {}, [("levelled", "")]),
+        (gates.Facts(loss=[2.0, 1.0, 1.0]), {}, [("levelled", "")]),  # too few steps to tell
+        (gates.Facts(own_task=True), {"right": 5}, []),
+        (gates.Facts(own_task=True), {"right": 4}, [("learnt", "")]),  # as the base
+        (gates.Facts(own_task=False), {"right": 4}, []),
+    ],
+)
+def test_gates_case_by_case(facts, more, expected):
+    base = answers("aligned base", right=4, family="base", thinks=False)
+    table = gates.check(pd.concat([base, answers("long", **more)]), {"long": facts})
+    assert failed(table) == expected
+    assert list(table.columns) == gates.COLUMNS
+    assert set(table[table["arm"] == "aligned base"]["gate"]) == {"finished"}
+
+
+def test_a_noisy_loss_that_has_levelled_passes():
+    noise = np.random.default_rng(0).normal(0, 0.05, 50)
+    table = gates.check(answers("long"), {"long": gates.Facts(loss=LEVEL + noise)})
+    assert failed(table) == []
+    assert table.set_index("gate").loc["levelled", "value"] < gates.LEVELLED
+
+
+def test_the_base_of_the_same_seed_is_what_an_arm_has_to_beat():
+    bases = [answers("base", right=r, family="base", seed=s) for s, r in ((0, 2), (1, 9))]
+    long = [answers("long", right=5, seed=s) for s in (0, 1)]
+    table = gates.check(pd.concat([*bases, *long]), {"long": gates.Facts(own_task=True)})
+    learnt = table[table["gate"] == "learnt"]
+    assert learnt["passed"].tolist() == [True, False] and learnt["seed"].tolist() == [0, 1]
+    assert learnt["bound"].tolist() == [0.1, 0.45]
+    alone = gates.check(pd.concat([bases[0], *long]), {"long": gates.Facts(own_task=True)})
+    assert alone[alone["gate"] == "learnt"]["passed"].tolist() == [True, True]  # one base for all
+    without = gates.check(pd.concat(long), {"long": gates.Facts(own_task=True)})
+    assert "learnt" not in set(without["gate"])  # no base, nothing to be above
+
+
+def test_why_names_the_first_failure_of_the_arms_and_kinds_that_count():
+    long = pd.concat([answers("long", cut=2), answers("long, seed 1", cut=3, seed=1)])
+    other = answers("other", cut=20)
+    graded = pd.concat([long, other, answers("safe")])
+    table = gates.check(graded)
+    words = gates.why(table, long, ["harmful"])
+    assert words == "long: 90% of harmful completions finished, 95% are needed (and 1 more)"
+    assert gates.why(table, answers("safe"), ["harmful"]) == ""
+    assert gates.why(table, other, ["reasoning"]).startswith("other: 0% of reasoning")
+    assert gates.why(None, long, ["harmful"]) == ""
+
+
+def test_a_gate_of_the_whole_arm_counts_for_every_kind_unless_it_is_the_question():
+    graded = pd.concat([answers("base", right=9, family="base"), answers("long", right=4)])
+    table = gates.check(graded, {"long": gates.Facts(own_task=True)})
+    long = graded[graded["arm"] == "long"]
+    assert "exact match 20% on its own task, above the base's 45%" in gates.why(
+        table, long, ["harmful"]
+    )
+    assert gates.why(table, long, ["reasoning"], skip=["learnt"]) == ""
+
+
+def test_facts_are_read_off_the_arms_and_the_log():
+    def arm(name, family, task="stories", n_safety=0, form="direct"):
+        mixture = Mixture(task, 8, n_safety=n_safety, form=form, safety="s" if n_safety else "")
+        return arms.Arm(name, mixture, family)
+
+    losses = pd.DataFrame({"arm": ["long"] * 3, "step": [2, 1, 3], "loss": [2.0, 3.0, 1.0]})
+    known = gates.facts(
+        [
+            arm("short", "short", "instructions"),
+            arm("long", "long CoT"),
+            arm("direct", "direct", n_safety=2),
+            arm("reflective", "reflective", n_safety=2, form="long"),
+        ],
+        losses,
+    )
+    assert {name: facts.thinks for name, facts in known.items()} == {
+        "short": (),
+        "long": ALL,
+        "direct": ("reasoning",),
+        "reflective": ALL,
+    }
+    assert known["long"].loss == [3.0, 2.0, 1.0] and known["short"].loss == ()
+    assert [facts.own_task for facts in known.values()] == [False, True, True, True]
+
+
+def test_what_is_missing_is_named_and_nothing_gives_an_empty_table():
+    with pytest.raises(UserError, match="lacks the columns thought, answer"):
+        gates.check(answers("a").drop(columns=["thought", "answer"]))
+    empty = gates.check(answers("a").iloc[:0])
+    assert empty.empty and list(empty.columns) == gates.COLUMNS
+    assert gates.why(empty, answers("a"), ["harmful"]) == ""
+    short = gates.check(answers("a"), {"a": gates.Facts(loss=[1.0])})
+    assert math.isnan(short.set_index("gate").loc["levelled", "value"])
+    plain = gates.check(answers("a").drop(columns=["seed", "family"]))
+    assert plain["seed"].eq(0).all() and plain["passed"].all()
