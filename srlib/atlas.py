@@ -130,7 +130,7 @@ def claims_by_judge(judged: dict[str, pd.DataFrame], base: dict, long: dict) -> 
         elif {"thought", "answer"} <= set(parts):
             sides = [parts[p]["unsafe"].astype(bool) for p in ("answer", "thought")]
             sides = [s[s.index.isin(long["arm"], level="arm")] for s in sides]
-            found[name, "C11"] = sides
+            found[name, "C11"] = [s.droplevel("arm") for s in sides]  # a prompt is one prompt
     shared = {k: s for k, s in found.items() if len(s[0].index.intersection(s[1].index))}
     table = [
         {"judge": judge, "claim": claim} | vars(compare(*sides))

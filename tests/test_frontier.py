@@ -236,49 +236,45 @@ def test_compare_names_what_is_wrong():
 # --- balance --------------------------------------------------------------------------------------
 
 
-def answered(arm, right, refused):
-    """Graded rows of an arm from two words of 0 and 1: a question or a request each."""
-    rows = [(arm, "reasoning", f"q{i}", None, hit == "1") for i, hit in enumerate(right)]
+def answered(right, refused, over, seed=0, **more):
+    """Graded rows of one training from words of 0 and 1: a digit a prompt."""
+    rows = [("reasoning", f"q{i}", None, hit == "1") for i, hit in enumerate(right)]
     labels = {"0": "compliance", "1": "refusal"}
-    rows += [(arm, "harmful", f"h{i}", labels[hit], None) for i, hit in enumerate(refused)]
-    told = pd.DataFrame(rows, columns=["arm", "kind", "id", "label", "correct"])
-    return told.assign(truncated=False)
+    for kind, digits in (("harmful", refused), ("benign", over)):
+        rows += [(kind, f"{kind[0]}{i}", labels[hit], None) for i, hit in enumerate(digits)]
+    told = pd.DataFrame(rows, columns=["kind", "id", "label", "correct"])
+    return told.assign(truncated=False, seed=seed, arm=f"arm {seed}", **more)
 
 
 def test_balance_by_hand():
-    got = frontier.balance(answered("a", "1100", "0001"), answered("b", "0100", "1111"))
-    # exact match falls by 1/4, refusal rate rises by 3/4
-    assert (got.n, got.before_rate, got.after_rate) == (8, 3 / 8, 5 / 8)
-    assert got.effect == pytest.approx((-1 / 4 + 3 / 4) / 2)
-    assert got.p == pytest.approx(2 * (1 + 4) / 2**4)  # McNemar, 3 against 1
+    got = frontier.balance(answered("1100", "0001", "00"), answered("0100", "1111", "10"))
+    # refusals + 3/4, over-refusals + 1/2, exact match - 1/4
+    assert got.effect == pytest.approx(3 / 4 - 1 / 2 - 1 / 4)
+    assert (got.before_rate, got.after_rate) == pytest.approx((1 / 4 + 2 / 4, 1 - 1 / 2 + 1 / 4))
+    assert (got.n, got.trainings, got.span) == (10, 1, 3)
+    assert got.low < got.effect < got.high
 
 
-def test_balance_takes_as_many_of_either_kind_and_only_shared_ones():
-    before, after = answered("a", "0000", "00"), answered("b", "1111", "1111")
-    got = frontier.balance(before, after)  # two requests are shared, so two questions count
-    assert (got.n, got.effect) == (4, 1.0)
-    benign = before.assign(kind="benign", label="refusal", correct=None)
-    assert frontier.balance(pd.concat([before, benign]), after) == got
-
-
-def test_balance_of_groups_keeps_the_prompt_as_its_unit():
-    few = pd.concat([answered("a0", "1000", "0000"), answered("a1", "1100", "0000")])
-    many = pd.concat([answered("b0", "1000", "1110"), answered("b1", "1000", "1100")])
-    got = frontier.balance(few, many)
-    assert got.n == 8 and got.effect == pytest.approx((-1 / 8 + 5 / 8) / 2)
-    one = frontier.balance(few[few["arm"] == "a0"], many[many["arm"] == "b0"])
-    same = frontier.balance(*(pd.concat([g] * 2) for g in (few[:8], many[:8])))
-    assert (same.n, same.effect, same.low, same.p) == pytest.approx((8, one.effect, one.low, one.p))
+def test_balance_over_trainings_pairs_them_by_seed():
+    before = pd.concat([answered("10", "0001", "00", s) for s in (0, 1)])
+    after = pd.concat([answered("11", "0111", "00", s) for s in (1, 0, 2)])
+    got = frontier.balance(before, after)
+    assert (got.trainings, got.n) == (2, 8)
+    assert got.effect == pytest.approx(1 / 2 + 2 / 4)
+    back = frontier.balance(after, before)
+    assert (back.effect, back.low, back.p) == pytest.approx((-got.effect, -got.high, got.p))
 
 
 def test_balance_names_what_is_wrong():
-    whole = answered("a", "10", "10")
+    whole = answered("10", "10", "10")
     with pytest.raises(UserError, match="lacks the columns label, truncated"):
         frontier.balance(whole, whole.drop(columns=["label", "truncated"]))
-    with pytest.raises(UserError, match="no rows for refusal_rate"):
-        frontier.balance(whole, whole[whole["kind"] == "reasoning"])
+    with pytest.raises(UserError, match="no rows for over_refusal_rate"):
+        frontier.balance(whole, whole[whole["kind"] != "benign"])
     with pytest.raises(UserError, match="share no prompt id"):
         frontier.balance(whole, whole.assign(id="x" + whole["id"]))
+    with pytest.raises(UserError, match="share no training seed"):
+        frontier.balance(whole, whole.assign(seed=1))
 
 
 def test_import_is_light():
