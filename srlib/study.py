@@ -5,8 +5,7 @@
     S.pooled()                    one estimate a claim, over all runs that measured it
     S.verdicts()                  every claim of the study beside it, with a verdict
 
-Sources: DerSimonian & Kacker (2007) for the random-effects estimate after Paule & Mandel (1982),
-Higgins & Thompson (2002) for I²; both in statsmodels' `combine_effects`. A row of `runs`:
+A row of `runs`:
 
     profile="quick", notebook="02_long_cot_finetuning", status="done", model="embedded",
     base="b179c9523d0e6a0f", aligned="76924d2c2f9d78e1", dtype="bfloat16", seed=0, seconds=301.2, …
@@ -14,25 +13,20 @@ Higgins & Thompson (2002) for I²; both in statsmodels' `combine_effects`. A row
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from . import store, study_runs, verdicts
+from . import pooling, store, study_runs, verdicts
 from .errors import UserError, meant
-from .metrics import Contrast
 
 OWN = "06_verdicts"  # reads the others, and is not read itself
 RUN = ["profile", "notebook", "status", "started", "seconds", "model", "base", "aligned", "dtype"]
 RUN += ["seed", "commit", "versions", "reveal", "asked", "digest", "peak_gib", "spent"]
 SPENT = ["training", "answering", "loading", "grading"]
 SAME = ["profile", "made", "data", "metric", "n", *study_runs.HOW]
-POOLED = ["claim", "runs", "n", "effect", "low", "high", "p", "fixed", "fixed_low", "fixed_high"]
-POOLED += ["i2", "tau2"]
 
 
 @dataclass(frozen=True)
@@ -113,36 +107,27 @@ class Study:
         return pd.DataFrame(rows, columns=[*columns, "text"] if texts else columns)
 
     def pooled(self) -> pd.DataFrame:
-        """Return one estimate a measured claim: `effect` [low, high] and p by random effects, the
-        `fixed` effect beside it, runs and n (prompts, summed), I² and τ² as shares.
+        """Return one estimate a measure of a measured claim: `effect` [low, high] (95 %) and p by
+        random effects, the `fixed` effect beside it, how many runs and trainings, n (prompts of the
+        run with the most), I² and τ² as shares.
 
-        One run: its own numbers. Several: inverse-variance weights, τ² by Paule and Mandel, normal
-        intervals and tests. Assumed: the runs are independent (another model, or another training:
-        the same run under two names counts once), each effect is about normal, and its variance
-        that of its 95 % interval. Runs share prompts: the intervals speak of these prompts. With
-        two or three runs τ² is hardly known, and the intervals are too narrow.
+        One run: its own numbers. Several: inverse-variance weights, τ² by Paule and Mandel, t
+        intervals and tests by Hartung and Knapp, with one less degree of freedom than runs (see
+        `srlib.pooling`). Assumed: the runs are independent (another model, or another training: the
+        same run under two names counts once). Runs whose arms failed a gate have no part. Runs
+        share prompts: the intervals speak of these prompts.
         """
-        known = self.claims.merge(self.runs[["profile", "notebook", "asked", "base"]])
-        known = known.dropna(subset=["effect", "low", "high", "p"])
-        known = known.drop_duplicates(["claim", "asked", "base"])
-        rows = []
-        for name in names():
-            mine = known["notebook"].str.startswith(verdicts.claim(name)["notebook"])
-            found = known[mine & (known["claim"] == name)]
-            if len(found):
-                rows.append({"claim": name, "runs": len(found)} | _combined(found))
-        return pd.DataFrame(rows, columns=POOLED)
+        return pooling.pooled(pooling.measured(self.claims, self.runs))
 
     def verdicts(self) -> pd.DataFrame:
         """Return a row for every claim C1 to C11 and its parts: the table of `verdicts.answer`, the
-        pooled effect, p by Holm over all claims measured, and how many runs measured it."""
-        known = self.pooled().set_index("claim")
-        numbers = known[["effect", "low", "high", "p", "n"]].assign(
-            before_rate=None, after_rate=None
-        )
-        found = {name: Contrast(**row) for name, row in numbers.to_dict("index").items()}
-        table = verdicts.answer({name: found.get(name) for name in names()})
-        return table.assign(runs=[int(known["runs"].get(c, 0)) for c in table["claim"]])
+        pooled effect, p by Holm over all claims that can be decided, and how many runs measured it.
+        """
+        measured, estimates = pooling.measured(self.claims, self.runs), self.pooled()
+        table = verdicts.answer(pooling.evidence(measured, estimates))
+        runs = measured[measured["n"] > 0].groupby(["claim", "measure"]).size()
+        runs = runs.groupby("claim").max()
+        return table.assign(runs=[int(runs.get(c, 0)) for c in table["claim"]])
 
 
 def load(outputs: str | Path, profiles: str | Sequence[str]) -> Study:
@@ -205,12 +190,6 @@ def nothing(*folders: Path) -> str:
     return f"no finished run in {where}: run `python -m srlib run {names}` first"
 
 
-def names() -> list[str]:
-    """The claims and their parts, in order: C1, C2, C2b, …"""
-    parts = {name: told.get("parts", {}) for name, told in verdicts.claims().items()}
-    return [n + letter for n in parts for letter in ["", *parts[n]]]
-
-
 def _asked(values: dict) -> tuple[Path, list[str]]:
     from .evaluate import output_folder
 
@@ -245,31 +224,3 @@ def _names(rows: pd.DataFrame) -> list[str]:
     for more in (", " + tokens, ", " + notebook):
         name = name.where(points.groupby(name).transform("nunique") < 2, name + more)
     return name.tolist()
-
-
-def _combined(found: pd.DataFrame) -> dict:
-    """The estimate over the rows of one claim (see `Study.pooled`)."""
-    from scipy.stats import norm
-
-    effect, n = found["effect"].to_numpy(float), found["n"].to_numpy(float)
-    if len(found) == 1:
-        own = found.iloc[0]
-        sides = {f"fixed_{side}": own[side] for side in ("low", "high")}
-        whole = {k: own[k] for k in ("effect", "low", "high", "p")} | {"n": int(own["n"])}
-        return whole | {"fixed": own["effect"], **sides, "i2": math.nan, "tau2": math.nan}
-    from statsmodels.stats.meta_analysis import combine_effects
-
-    # Intervals lie around effect · n/(n + 2) and are cut at ±1 (`metrics.paired`): the longer half
-    # is the whole one.
-    middle = effect * n / (n + 2)
-    half = pd.concat([found["high"] - middle, middle - found["low"]], axis=1).max(axis=1)
-    with np.errstate(divide="ignore"):  # I² of runs that agree to the last digit
-        both = combine_effects(effect, (half.to_numpy(float) / norm.ppf(0.975)) ** 2)
-    fixed, random, *_ = both.conf_int()
-    mean, z = both.mean_effect_re, both.mean_effect_re / both.sd_eff_w_re
-    (low, high), (fixed_low, fixed_high) = ((max(-1, a), min(1, b)) for a, b in (random, fixed))
-    return {
-        "n": int(n.sum()), "effect": mean, "low": low, "high": high, "p": 2 * norm.sf(abs(z)),
-        "fixed": both.mean_effect_fe, "fixed_low": fixed_low, "fixed_high": fixed_high,
-        "i2": max(0.0, both.i2) if both.q > 0 else 0.0, "tau2": both.tau2,
-    }  # fmt: skip

@@ -20,8 +20,11 @@ from .errors import UserError
 
 FILES = {  # what is read of a run, and the columns that it must have
     "metrics.csv": ("arm", "data", "metric", "value", "n", "low", "high"),
-    "claims.csv": ("claim", "effect", "low", "high", "n", "p", "p_holm", "verdict"),
-}
+    "claims.csv": (
+        "claim", "measure", "effect", "low", "high", "n", "trainings", "p", "p_holm", "level",
+        "verdict", "why", "se", "df",
+    ),
+}  # fmt: skip
 HOW = ["new_tokens", "temperature", "sample_seed"]  # how an arm was asked
 
 

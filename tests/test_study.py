@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srlib import metrics, params, run, study
+from srlib import contrasts, metrics, params, run, study, verdicts
 from srlib.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -30,12 +30,18 @@ def rows(arm, exact=10, refused=30, data="harmful", **more):
     ]
 
 
-def claim(name, effect, half, n=98, p=0.01, verdict="supported"):
-    """A row of claims.csv whose interval is `half` to either side, as `metrics.paired` has it."""
-    middle = effect * n / (n + 2)
-    low, high = max(-1.0, middle - half), min(1.0, middle + half)
-    told = {"claim": name, "statement": "…", "measure": "m", "effect": effect, "p_holm": p}
-    return told | {"low": low, "high": high, "n": n, "p": p, "verdict": verdict}
+def claim(name, effect, half, n=98, trainings=5, **more):
+    """A row of claims.csv whose first interval is `half` to either side (95 %, normal); where the
+    claim has a second measure, it moves as much, the way that the claim says."""
+    found = {}
+    for measure, way in verdicts.measures(name).items() if name in verdicts.names() else ():
+        first = verdicts.measures(name).get(verdicts.claim(name)["measure"])
+        moved = effect if way == first else -effect
+        se = half / 1.959964
+        found[measure] = contrasts.from_error(moved, se, math.inf, n, trainings=trainings)
+    if not found:
+        return {"claim": name, "measure": "m", "effect": effect, "verdict": "open"} | more
+    return verdicts.answer({name: verdicts.Evidence(found)}).iloc[0].to_dict() | more
 
 
 def made(base, notebook, table=None, claims=(), parameters=None, **record):
@@ -61,7 +67,8 @@ def made(base, notebook, table=None, claims=(), parameters=None, **record):
     table = rows("aligned base") if table is None else table
     pd.DataFrame(table).to_csv(folder / "metrics.csv", index=False)
     if claims:
-        pd.DataFrame(claims).to_csv(folder / "claims.csv", index=False)
+        table = pd.DataFrame(claims, columns=verdicts.COLUMNS)
+        table.to_csv(folder / "claims.csv", index=False)
     return folder
 
 
@@ -118,7 +125,9 @@ def test_what_is_missing_unfinished_or_torn_is_named_and_left_out(tmp_path):
     assert "metrics.csv is not there" in why["my_own"] and "06_verdicts" not in why
     nowhere = study.load(tmp_path, ["mine", "nowhere"])
     assert nowhere.missing["nowhere/00_start_here"] == "not run" and len(nowhere.runs) == 1
-    assert nowhere.verdicts()["verdict"].eq("not measured").all()
+    table = nowhere.verdicts()
+    assert table["verdict"].eq("not testable").all()
+    assert table["why"].eq("no finished run measured it").all()
 
 
 def test_an_arm_that_several_notebooks_measured_is_one(tmp_path):
@@ -197,72 +206,136 @@ def pair(tmp_path, one, two, name="C2", **more):
     return study.load(tmp_path, ["a", "b"])
 
 
+def of(pooled, measure="refusal_rate"):
+    return pooled.set_index("measure").loc[measure]
+
+
 def test_two_profiles_are_pooled_as_by_hand(tmp_path):
     # halves 0.2 and 0.1: variances in the ratio of 4 to 1, weights 1/5 and 4/5
-    found = pair(tmp_path, claim("C2", -0.5, 0.2), claim("C2", -0.4, 0.1)).pooled()
-    row = found.iloc[0]
-    assert found["claim"].tolist() == ["C2"] and (row["runs"], row["n"]) == (2, 196)
+    found = pair(tmp_path, claim("C2", -0.5, 0.2), claim("C2", -0.4, 0.1, n=48)).pooled()
+    assert found["claim"].tolist() == ["C2"] * 2
+    row, other = of(found), of(found, "attack_success_rate")
+    assert (row["runs"], row["n"], row["trainings"]) == (2, 98, 10)  # prompts are shared
     assert row["fixed"] == pytest.approx(-0.5 / 5 - 0.4 * 4 / 5)
     half = math.sqrt(1 / (1 / 0.2**2 + 1 / 0.1**2))
     assert row["fixed_low"] == pytest.approx(row["fixed"] - half)
     assert row["fixed_high"] == pytest.approx(row["fixed"] + half)
     # Q = 0.1² / (0.2² + 0.1²) · 1.96² < 1: no spread beyond chance, both estimates agree
     assert row["i2"] == row["tau2"] == 0 and row["effect"] == pytest.approx(row["fixed"])
-    assert row["p"] < 1e-6
+    # t with one degree of freedom, and no narrower than the spread within the runs
+    assert row["df"] == 1 and row["se"] == pytest.approx(half / 1.959964)
+    assert row["p"] == pytest.approx(1 - 2 / math.pi * math.atan(abs(row["effect"]) / row["se"]))
+    ends = [row["effect"] + sign * 12.7062 * row["se"] for sign in (-1, 1)]
+    assert row[["low", "high"]].tolist() == pytest.approx(ends, abs=1e-5)
+    assert (other["effect"], other["high"]) == pytest.approx((-row["effect"], -row["low"]))
+
+
+def test_the_pooled_interval_is_that_of_hartung_and_knapp(tmp_path):
+    from statsmodels.stats.meta_analysis import combine_effects
+
+    effects, halves = np.array([-0.8, -0.3, -0.6, -0.1]), np.array([0.1, 0.15, 0.1, 0.2])
+    for name, effect, half in zip("abcd", effects, halves, strict=True):
+        told = LONG | {"model": name}
+        mine = [claim("C1", -effect, half)]
+        made(tmp_path / name, "02_long_cot_finetuning", claims=mine, parameters=told)
+    row = study.load(tmp_path, list("abcd")).pooled().iloc[0]
+    both = combine_effects(-effects, (halves / 1.959964) ** 2, use_t=True)
+    low, high = both.conf_int()[3]  # random effects, scaled
+    assert (row["effect"], row["tau2"]) == pytest.approx((both.mean_effect_re, both.tau2))
+    assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-4)
+    assert row["df"] == 3 and row["trainings"] == 20
 
 
 def test_runs_that_disagree_widen_the_interval(tmp_path):
-    row = pair(tmp_path, claim("C2", -0.8, 0.1), claim("C2", 0.0, 0.1)).pooled().iloc[0]
+    row = of(pair(tmp_path, claim("C2", -0.8, 0.1), claim("C2", 0.0, 0.1)).pooled())
     variance = (0.1 / 1.959964) ** 2
     q = 0.8**2 / (2 * variance)
     assert row["i2"] == pytest.approx(1 - 1 / q, abs=1e-6)
     # two equal variances: Q(τ²) = d² / 2(v + τ²) = 1
     assert row["tau2"] == pytest.approx(0.8**2 / 2 - variance, abs=1e-4)
-    assert row["effect"] == pytest.approx(-0.4) and row["low"] < -0.9 and row["high"] > 0.1
+    assert row["effect"] == pytest.approx(-0.4) and (row["low"], row["high"]) == (-1, 1)
     assert row["fixed_low"] > -0.5 and row["fixed_high"] < -0.3
 
 
-def test_an_interval_that_is_cut_at_one_keeps_its_variance(tmp_path):
-    uncut = claim("C2", -0.98, 0.1)
-    assert uncut["low"] == -1.0 and uncut["high"] > -0.9
-    row = pair(tmp_path, uncut, uncut).pooled().iloc[0]
+def test_runs_that_agree_to_the_last_digit_are_still_uncertain(tmp_path):
+    one = claim("C2", -0.98, 0.1)
+    row = of(pair(tmp_path, one, one).pooled())
     assert row["fixed_high"] - row["fixed"] == pytest.approx(0.1 / math.sqrt(2))
-    assert row["low"] == -1.0 and row["i2"] == 0
+    assert row["fixed_low"] == row["low"] == -1.0 and row["i2"] == 0
+    assert row["se"] == pytest.approx(0.1 / 1.959964 / math.sqrt(2))
 
 
 def test_the_same_run_under_two_names_counts_once(tmp_path):
-    one = claim("C2", -0.5, 0.2)
+    one = claim("C1", 0.5, 0.2)
     assert pair(tmp_path / "two", one, one).pooled()["runs"].tolist() == [2]
     assert pair(tmp_path / "one", one, one, model="embedded").pooled()["runs"].tolist() == [1]
 
 
 def test_one_run_keeps_its_own_numbers(tmp_path):
-    made(tmp_path / "a", "02_long_cot_finetuning", claims=[claim("C2", -0.5, 0.2, p=0.03)])
-    row = study.load(tmp_path, "a").pooled().iloc[0]
-    told = claim("C2", -0.5, 0.2, p=0.03)
+    told = claim("C2", -0.5, 0.2)
+    made(tmp_path / "a", "02_long_cot_finetuning", claims=[told])
+    row = of(study.load(tmp_path, "a").pooled())
     assert all(row[k] == pytest.approx(told[k]) for k in ("effect", "low", "high", "p", "n"))
     assert row["fixed"] == row["effect"] and np.isnan(row["i2"])
 
 
+def test_one_run_keeps_its_exact_test(tmp_path):
+    sides = pd.Series([True] * 40), pd.Series([False] * 15 + [True] * 25)
+    exact = contrasts.paired(*sides)
+    row = verdicts.answer({"C5": exact}).iloc[0].to_dict()
+    made(tmp_path / "a", "01_cot_prompting", claims=[row])
+    table = study.load(tmp_path, "a").verdicts().set_index("claim")
+    got = table.loc["C5", ["effect", "low", "high", "p"]].tolist()
+    assert got == pytest.approx([exact.effect, exact.low, exact.high, exact.p])
+    assert table.loc["C5", ["verdict", "why"]].tolist() == ["supported", "about this model"]
+
+
+def test_a_run_whose_arms_failed_a_gate_has_no_part(tmp_path):
+    failed = claim("C1", -0.9, 0.1, verdict="not testable", why="it babbles")
+    found = pair(tmp_path / "one", claim("C1", 0.5, 0.1), failed)
+    assert found.pooled()["runs"].tolist() == [1]
+    row = found.verdicts().set_index("claim").loc["C1"]
+    assert (row["verdict"], row["effect"], row["runs"]) == ("supported", 0.5, 2)
+    both = pair(tmp_path / "two", failed, failed).verdicts().set_index("claim").loc["C1"]
+    assert (both["verdict"], both["why"]) == ("not testable", "it babbles")
+
+
+def test_single_trainings_decide_together_once_there_are_five(tmp_path):
+    for count, verdict in ((2, "open"), (5, "supported")):
+        base = tmp_path / str(count)
+        for i in range(count):
+            told = LONG | {"model": f"m{i}"}
+            row = claim("C1", 0.5 + 0.01 * i, 0.1, trainings=1)
+            assert row["verdict"] == "open"
+            made(base / f"p{i}", "02_long_cot_finetuning", claims=[row], parameters=told)
+        row = (
+            study.load(base, [f"p{i}" for i in range(count)])
+            .verdicts()
+            .set_index("claim")
+            .loc["C1"]
+        )
+        assert (row["verdict"], row["trainings"], row["runs"]) == (verdict, count, count)
+
+
 def test_verdicts_correct_over_all_claims_and_name_all(tmp_path):
     base = tmp_path / "mine"
-    two = [claim("C1", 0.3, 0.1, p=0.02, verdict="supported"), claim("C2", -0.5, 0.1, p=0.001)]
+    two = [claim("C1", 0.3, 0.26), claim("C2", -0.5, 0.1)]
     made(base, "02_long_cot_finetuning", claims=two)
-    many = [claim("C4", 0.3, 0.1, p=0.03), claim("C5", -0.3, 0.1, p=0.04)]
-    many += [claim("C6", math.nan, math.nan, n=0, p=math.nan, verdict="not measured")]
+    many = [claim("C4", 0.3, 0.27, trainings=1), claim("C5", -0.3, 0.28, trainings=1)]
     made(base, "01_cot_prompting", claims=many)
     stray = [claim("C7", 0.5, 0.1), claim("M1", 0.5, 0.1)]  # not the notebook that answers C7
     made(base, "05_mitigations", claims=stray)
     found = study.load(tmp_path, "mine")
     table = found.verdicts().set_index("claim")
-    assert list(table.index) == study.names() and len(table) == 15
-    assert list(table.index[:5]) == ["C1", "C2", "C2b", "C3", "C3b"]
+    assert list(table.index) == verdicts.names() and len(table) == 15
     measured = table[table["runs"] > 0]
     assert list(measured.index) == ["C1", "C2", "C4", "C5"]
-    # Holm over four, not over two and two: 4 · 0.001, then 3 · 0.02, which the later ones keep
-    assert measured["p_holm"].tolist() == pytest.approx([0.06, 0.004, 0.06, 0.06])
-    assert measured["verdict"].tolist() == ["inconclusive", "supported", *["inconclusive"] * 2]
-    assert table.drop(measured.index)["verdict"].eq("not measured").all()
+    # Holm over four, not over two and two
+    ps = measured[["p", "also_p"]].max(axis=1).tolist()
+    assert measured["p_holm"].tolist() == pytest.approx(metrics.holm(ps))
+    assert measured["level"].tolist() == pytest.approx([0.05 / 3, 0.05 / 4, 0.05 / 3, 0.05 / 3])
+    assert measured["verdict"].tolist() == ["open", "supported", "open", "open"]
+    assert table.drop(measured.index)["verdict"].eq("not testable").all()
     assert {"C7", "M1"} <= set(found.claims["claim"])
 
 
@@ -340,7 +413,7 @@ def test_nothing_to_read_and_a_profile_that_is_not_there_are_said_in_a_line(tmp_
 def test_the_notebook_runs_on_what_is_there(tmp_path, several):
     import matplotlib.pyplot as plt
 
-    pair(tmp_path, claim("C2", -0.5, 0.2), claim("C2", -0.4, 0.1))
+    pair(tmp_path, claim("C2", -0.5, 0.02), claim("C2", -0.51, 0.01))
     made(tmp_path / "mine", "04_failure_modes", rows("aligned base")[1:])  # no plane, no claim
     told = values(tmp_path, profiles=["a", "b"] if several else []).as_dict()
     cells = nbformat.read(ROOT / "notebooks/06_verdicts.ipynb", as_version=4).cells
@@ -355,5 +428,5 @@ def test_the_notebook_runs_on_what_is_there(tmp_path, several):
     assert drawn == ({"trade_off", "trade_off_2", "claims"} if several else set())
     claims = pd.read_csv(folder / "claims.csv").set_index("claim")
     assert claims.loc["C2", "runs"] == 2 * several
-    assert claims.loc["C2", "verdict"] == ("supported" if several else "not measured")
+    assert claims.loc["C2", "verdict"] == ("supported" if several else "not testable")
     assert len(pd.read_csv(folder / "metrics.csv")) == (4 if several else 1)
