@@ -3,7 +3,7 @@
 Use them as `plots.before_after` and `plots.forest`. The first takes the metrics table (see
 `srlib.plots`), the second the table of `srlib.verdicts.answer`, a row of which is
     claim="C1", statement="…", measure="exact_match", effect=0.28, low=0.15, high=0.40, n=64,
-    verdict="supported", p_holm=0.0004
+    trainings=5, verdict="supported", why="", p_holm=0.0004, also=None, …
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from srlib.plot_style import (
     unique,
     wrapped,
 )
-from srlib.verdicts import claim
+from srlib.verdicts import claim, measures
 
-VERDICTS = {"supported": (GOOD, "o"), "contradicted": (BAD, "X"), "inconclusive": (PALE, "s")}
+VERDICTS = {"supported": (GOOD, "o"), "opposite": (BAD, "X"), "no such effect": (COLOURS[0], "D")}
+VERDICTS |= {"open": (PALE, "s"), "not testable": (PALE, "x")}
 
 
 def before_after(
@@ -72,46 +73,78 @@ def before_after(
     return ax
 
 
-def _rule(name: str, smallest: float) -> tuple[str, float]:
+ARROWS = {"up": "↑", "down": "↓"}
+
+
+def _rule(c) -> tuple[str, float | None]:
+    """A claim's measures with arrows (where it says that they go), and its smallest effect."""
     try:
-        told = claim(name)
+        ways, smallest = measures(c.claim), claim(c.claim)["smallest"]
     except UserError:  # a claim of the user's own
-        return "", smallest
-    return {"up": "↑", "down": "↓"}[told["direction"]], told["smallest"]
+        return c.measure.replace("_", " "), None
+    return ", ".join(f"{m.replace('_', ' ')} {ARROWS[way]}" for m, way in ways.items()), smallest
+
+
+def _numbers(c, prefix: str = "") -> str:
+    effect, low, high = (points_text(getattr(c, prefix + k)) for k in ("effect", "low", "high"))
+    return f"{effect} [{low}, {high}]"
+
+
+def _words(c) -> str:
+    """What stands beside a claim: verdict, reason, numbers."""
+    p = "" if np.isnan(c.p_holm) else f", p = {c.p_holm:.3f}"
+    words = c.verdict + (", p < 0.001" if c.p_holm < 0.001 else p)
+    reason = c.why if isinstance(c.why, str) else ""
+    words += "\n" + wrapped(reason, 52) if reason else ""
+    if np.isnan(c.effect):
+        return words
+    also = "" if np.isnan(c.also_effect) else f", {_numbers(c, 'also_')}"
+    many = f" × {c.trainings} trainings" if c.trainings > 1 else ""
+    return f"{words}\n{_numbers(c)}{also}, n = {c.n}{many}"
 
 
 def forest(claims_table: pd.DataFrame, smallest: float = 0.05, ax: Axes | None = None) -> Axes:
     """Draw effect and interval a claim (table of `verdicts.answer`), coloured by verdict.
 
     Inside the grey band an effect is smaller than the smallest that counts (the claim's own, or
-    `smallest` for claims that are not the study's). ↑ or ↓: where the claim says that it goes.
+    `smallest` for claims that are not the study's). ↑ or ↓: where the claim says that it goes. The
+    thin line is the second measure of a claim that has two.
     """
-    require(claims_table, "claim", "statement", "measure", "effect", "low", "high", "n", "verdict")
+    needed = ("claim", "statement", "measure", "effect", "low", "high", "n", "trainings", "verdict")
+    require(claims_table, *needed, "why", "p_holm", "also", "also_effect", "also_low", "also_high")
     if claims_table.empty:
         raise UserError("no claims to draw: pass the table that verdicts.answer gives")
-    ax = new_axes(ax, 13, 1.8 + 0.85 * len(claims_table))
+    beside = [_words(c) for c in claims_table.itertuples()]
+    height = 0.45 + 0.2 * max(words.count("\n") + 1 for words in beside)
+    ax = new_axes(ax, 14, 1.8 + max(0.85, height) * len(claims_table))
     names = []
-    for row, c in enumerate(claims_table.itertuples()):
-        arrow, band = _rule(c.claim, smallest)
+    for row, (c, words) in enumerate(zip(claims_table.itertuples(), beside, strict=True)):
+        measured, band = _rule(c)
+        band = smallest if band is None else band
         ax.barh(row, 200 * band, 0.96, left=-100 * band, color="#e4e4e4", zorder=0)
-        measure = f"({c.measure.replace('_', ' ')} {arrow})".replace(" )", ")")
-        names.append(wrapped(f"{c.claim}  {c.statement}", 46) + "\n" + wrapped(measure))
-        colour, shape = VERDICTS.get(c.verdict, (PALE, ""))
-        words = c.verdict
-        if c.n > 0:
-            ax.hlines(row, 100 * c.low, 100 * c.high, colour, lw=2.2)
-            ax.plot(100 * c.effect, row, shape, color=colour, ms=10, mec="white", zorder=3)
-            effect, low, high = map(points_text, (c.effect, c.low, c.high))
-            p = "p < 0.001" if c.p_holm < 0.001 else f"p = {c.p_holm:.3f}"
-            words = f"{c.verdict}, {p}\n{effect} [{low}, {high}], n = {c.n}"
-        right = {"transform": ax.get_yaxis_transform(), "va": "center", "color": colour}
-        ax.text(1.02, row, words, **right, fontweight="bold")
-    reach = max(100 * claims_table[["low", "high"]].abs().max(axis=None, skipna=True), 10)
-    reach = 1.08 * (10 if np.isnan(reach) else reach)
+        names.append(wrapped(f"{c.claim}  {c.statement}", 46) + f"\n({measured})")
+        _draw(ax, row, c, words)
+    ends = claims_table[["low", "high", "also_low", "also_high"]].astype(float)
+    reach = 1.08 * np.nanmax([100 * ends.abs().max(axis=None, skipna=True), 10])
     ax.axvline(0, color=PALE, lw=1)
     ax.set_yticks(range(len(names)), names)
     ax.set(xlim=(-reach, reach), ylim=(len(names) - 0.5, -0.5))
     ax.grid(False, axis="y")
-    ax.set_xlabel("change in percentage points, 95 % interval, p after Holm")
-    head(ax, "What became of the claims", "grey: too small to count; ↑ ↓: what the claim says")
+    ax.set_xlabel("change in percentage points, interval at the level of the verdict, p after Holm")
+    note = "grey: too small to count; ↑ ↓: what the claim says; thin: its second measure"
+    head(ax, "What became of the claims", note)
     return ax
+
+
+def _draw(ax: Axes, row: int, c, words: str) -> None:
+    """Draw one claim's intervals, the second measure's thin, and its words at the right."""
+    colour, shape = VERDICTS.get(c.verdict, (PALE, "s"))
+    if not np.isnan(c.effect):
+        ax.hlines(row, 100 * c.low, 100 * c.high, colour, lw=2.2)
+        edge = {} if shape == "x" else {"mec": "white"}
+        ax.plot(100 * c.effect, row, shape, color=colour, ms=10, zorder=3, **edge)
+    if not np.isnan(c.also_effect):
+        ax.hlines(row + 0.2, 100 * c.also_low, 100 * c.also_high, colour, lw=1)
+        ax.plot(100 * c.also_effect, row + 0.2, "o", color="white", mec=colour, ms=5, zorder=3)
+    right = {"transform": ax.get_yaxis_transform(), "va": "center", "color": colour}
+    ax.text(1.02, row, words, **right, fontweight="bold")

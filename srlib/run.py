@@ -213,9 +213,10 @@ def report(files: list[params.ParamFile]) -> None:
         if (folder / "claims.csv").exists():
             claims = pd.read_csv(folder / "claims.csv")
             for c in claims.itertuples():
-                effect = f"{c.effect:+.0%} [{c.low:+.0%}, {c.high:+.0%}], n={c.n}"
-                effect = "" if c.verdict == "not measured" else f" ({effect})"
-                print(f"{c.claim} {c.statement}: {c.verdict}{effect}")
+                effect = f" ({c.effect:+.0%} [{c.low:+.0%}, {c.high:+.0%}], n={c.n})"
+                effect = "" if pd.isna(c.effect) else effect
+                why = "" if pd.isna(getattr(c, "why", None)) else f": {c.why}"
+                print(f"{c.claim} {c.statement}: {c.verdict}{effect}{why}")
         print(f"pictures: {short(folder / 'figures')}")
         print(f"notebook: {short(folder / file.notebook.name)}")
 

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 from . import site_page, store, study, verdicts
 from .errors import UserError
 
-VERDICTS = ("supported", "contradicted", "inconclusive", "not measured")
 # a notebook's picture in the index: the first of these that it has
 FIGURES = ("trade_off", "frontiers", "before_after", "intentions", "claims", "answer_classes")
 
@@ -168,7 +167,8 @@ def _results(found: study.Study, pages: list[Page]) -> dict[str, Any]:
     """What the index says of the study: the claims' table, a sentence on them, the runs."""
     table = found.verdicts()
     counts = table["verdict"].value_counts()
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts)
+    words = [word for word in verdicts.VERDICTS if word in counts]
+    said = ", ".join(f"{counts[word]} {word}" for word in words)
     models = ", ".join(dict.fromkeys(map(str, found.runs["model"])))
     pooled = f", {len(found.folders)} profiles together" if len(found.folders) > 1 else ""
     return {
@@ -183,13 +183,20 @@ def _results(found: study.Study, pages: list[Page]) -> dict[str, Any]:
 def _claim(c: dict, pages: list[Page]) -> dict[str, Any]:
     told = verdicts.claim(c["claim"])
     page = next((p.name for p in pages if p.name.startswith(told["notebook"])), "")
-    words = {"page": page, "measure": c["measure"].replace("_", " ")}
-    words |= {k: c[k] for k in ("claim", "statement", "verdict", "n", "runs")}
+    names = " and ".join(verdicts.measures(c["claim"]))
+    words = {"page": page, "measure": names.replace("_", " "), "also": "", "also_interval": ""}
+    words |= {k: c[k] for k in ("claim", "statement", "verdict", "why", "n", "trainings", "runs")}
     if math.isnan(c["effect"]):
-        return words | {"effect": "", "interval": "", "p": "", "n": ""}
-    effect, low, high = (_points(c[k]) for k in ("effect", "low", "high"))
-    p = "< 0.001" if c["p_holm"] < 0.001 else f"{c['p_holm']:.3f}"
-    return words | {"effect": effect, "interval": f"{low} to {high}", "p": p}
+        return words | dict.fromkeys(("effect", "interval", "p", "n", "trainings"), "")
+    p = "" if math.isnan(c["p_holm"]) else f"{c['p_holm']:.3f}"
+    words |= {"p": "< 0.001" if c["p_holm"] < 0.001 else p}
+    if not math.isnan(c["also_effect"]):
+        words |= {"also": _points(c["also_effect"]), "also_interval": _interval(c, "also_")}
+    return words | {"effect": _points(c["effect"]), "interval": _interval(c)}
+
+
+def _interval(c: dict, prefix: str = "") -> str:
+    return f"{_points(c[prefix + 'low'])} to {_points(c[prefix + 'high'])}"
 
 
 def _points(share: float) -> str:

@@ -1,6 +1,7 @@
 """plots: every arm is named, nothing is clipped, nothing collides, and the files are repeatable."""
 
 import itertools
+import math
 
 import matplotlib as mpl
 
@@ -14,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from srlib import metrics, plots, verdicts
+from srlib.contrasts import from_error
 from srlib.errors import UserError
-from srlib.metrics import Contrast
 
 TWO = {"aligned base": (0.05, 0.94), "long-CoT, 24 reflective refusals mixed in": (0.33, 0.3)}
 MANY = {
@@ -261,27 +262,43 @@ def test_before_after_shows_both_arms_and_the_change():
         plots.before_after(table, "aligned base", "other")
 
 
+def moved(effect, half, n=60, **more):
+    return from_error(effect, half / 1.96, math.inf, n, **{"trainings": 5} | more)
+
+
 def test_forest_names_claims_and_verdicts():
     answered = verdicts.answer(
         {
-            "C1": Contrast(0.28, 0.15, 0.4, 0.0001, 64, 0.05, 0.33),
-            "C2": Contrast(-0.7, -0.8, -0.55, 1e-9, 100, 0.9, 0.2),
-            "C3": Contrast(0.3, 0.1, 0.4, 0.002, 60, 0.1, 0.4),
+            "C1": moved(0.28, 0.1, 64),
+            "C2": verdicts.Evidence(
+                {
+                    "refusal_rate": moved(-0.7, 0.12, 100),
+                    "attack_success_rate": moved(0.4, 0.1, 100),
+                }
+            ),
+            "C3": verdicts.Evidence(
+                {}, "long ×64: 88% of harmful completions finished, 95% are needed"
+            ),
+            "C5": moved(-0.02, 0.01, trainings=1),
             "C8": None,
-            "C11": Contrast(0.1, 0.02, 0.2, 0.03, 60, 0, 0.1),
+            "C8b": moved(-0.4, 0.1),
+            "C10": moved(0.3, 0.1, trainings=1),
         }
     )
+    assert {*answered["verdict"]} == {*verdicts.VERDICTS}
     ax = plots.forest(answered)
     assert_readable(ax)
     assert_no_collisions(ax.texts)
     assert_no_collisions(ax.get_yticklabels())
     said = " | ".join(words(ax).values())
-    for name, verdict in zip(answered["statement"], answered["verdict"], strict=True):
-        assert name in said
-        assert verdict in said
-    assert "−70 [−80, −55], n = 100" in said
+    for name, verdict, why in answered[["statement", "verdict", "why"]].to_numpy():
+        assert name in said and verdict in said and why in said
+    row = answered.set_index("claim").loc["C2"]
+    low, high = (f"{100 * row[k]:.0f}".replace("-", "−") for k in ("low", "high"))
+    assert f"−70 [{low}, {high}], +40 [" in said and "n = 100 × 5 trainings" in said
+    assert "(refusal rate ↓, attack success rate ↑)" in said
     bands = [(bar.get_x(), bar.get_width()) for bar in ax.patches]
-    assert bands == [(-5, 10)] * 5
+    assert bands == [(-5, 10)] * 7
 
 
 def test_forest_of_what_was_not_measured_and_of_own_claims():

@@ -56,7 +56,7 @@ def base(tmp_path):
     """A profile with two notebooks."""
     folder = tmp_path / "mine"
     executed(made(folder, "00_start_here"), "00 · Start here", figures=("before_after",))
-    two = [claim("C1", -0.3, 0.1, p=0.5), claim("C2", -0.98, 0.1, p=1e-9)]
+    two = [claim("C1", -0.3, 0.1), claim("C2", -0.98, 0.1), claim("C3", -0.3, 0.1, trainings=1)]
     executed(made(folder, "02_long_cot_finetuning", claims=two), "02 · Is long CoT safe?")
     return folder
 
@@ -72,10 +72,17 @@ def test_the_index_begins_with_the_figure_and_the_verdicts_then_the_notebooks(ba
     marks = ['src="figures/02_long_cot_finetuning/trade_off.png"', "<table", "<article>", "</main>"]
     places = [text.index(mark) for mark in marks]
     assert places == sorted(places)
-    assert "Of 15 claims and parts of claims: 1 supported, 1 contradicted, 13 not measured." in text
+    counts = "1 supported, 1 opposite, 1 open, 12 not testable"
+    assert f"Of 15 claims and parts of claims: {counts}." in text
     row = next(line for line in text.splitlines() if "<b>C2</b>" in line)
     assert "Long-CoT fine-tuning harms safety" in row and "&lt; 0.001" in row
-    assert "−98" in row and "−100 to −86" in row and 'href="02_long_cot_finetuning.html"' in row
+    assert "−98" in row and "−100 to −87" in row and 'href="02_long_cot_finetuning.html"' in row
+    assert "+98" in row and "refusal rate and attack success rate" in row
+    assert ">5</td>" in row and 'class="verdict supported"' in row
+    row = next(line for line in text.splitlines() if "<b>C3</b>" in line)
+    assert "this training only: a verdict takes 5" in row and 'class="verdict open"' in row
+    row = next(line for line in text.splitlines() if "<b>C4</b>" in line)
+    assert "no finished run measured it" in row and 'class="verdict not-testable"' in row
     assert "What does it cost?" in text and "00 · Start here" in text
     assert "<b>01_cot_prompting</b>: not run" in text
     for source in re.findall(r'src="(figures/[^"]+)"', text):
