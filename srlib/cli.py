@@ -45,12 +45,14 @@ def check(
     gpu: float = typer.Option(0.0, help="a GPU of so many GB, not what is here; with --tflops"),
 ) -> None:
     """Check parameter files, models, data sets and folders, and estimate the cost; run nothing."""
-    from . import estimate, machine, models
+    from . import estimate, machine, models, preflight
     from .evaluate import output_folder
 
     checked = _checked(targets)
-    for file, _ in checked:
+    for file, rows in checked:
         print(f"{file.path.name}: fine ({file.header.hardware}; {_span(file.header.minutes)})")
+        for line in preflight.undecidable(file.notebook.stem, file.values, rows):
+            print(f"  {line}")
     jobs = [estimate.Job(f.notebook.stem, f.values, rows) for f, rows in checked if rows]
     if not jobs:
         return

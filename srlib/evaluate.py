@@ -7,7 +7,7 @@ loaded, and then asks the returned Study for models and for graded tables:
     table = S.ask(S.aligned(), prompts.few_shot(4))     # one row a completion
 
 A row of a graded table: arm, data, kind, id, label, correct, truncated, new_tokens (the contract of
-`srlib.metrics`), and prompt, thought, answer, reason, k, m to look at.
+`srlib.metrics`), seed (of the training), and prompt, thought, answer, reason, k, m to look at.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ class Study:
                 rows, records, self.run.base / "grades" / file, self.values["protocol"]
             )
         table = [
-            {"arm": arm or style.name, "k": style.k, "m": style.m} | _graded(*parts)
+            {"arm": arm or style.name, "k": style.k, "m": style.m, "seed": 0} | _graded(*parts)
             for parts in zip(rows, records, grades, strict=True)
         ]
         return self.counted(pd.DataFrame(table))

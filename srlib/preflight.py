@@ -110,6 +110,40 @@ def _apart_from_base(mixture: mixtures.Mixture, examples: list, tuning: Iterable
         )
 
 
+def undecidable(notebook: str, values: dict, rows: dict[str, list[data.Row]]) -> list[str]:
+    """Return a line for each claim of a notebook that these numbers are unlikely to decide, and
+    what could (`crossed.hopeless`). rows: by kind, as `preflight` returns them."""
+    from . import crossed, verdicts  # pandas, which an import of this room does not need
+
+    names, lines = verdicts.names(notebook[:2]), []
+    level = crossed.contrasts.LEVEL / max(1, len(names))
+    for name in names:
+        asked = verdicts.claim(name)
+        planned = asked.get("planned", {})
+        kinds = [_kind(measure) for measure in planned]
+        if not planned or not all(rows.get(kind) for kind in kinds):
+            continue
+        measures, what = [[pair] for pair in planned.values()], "prompts of each kind"
+        if asked["measure"] in verdicts.SPANS:  # one measure that adds up several rates
+            measures = [[*planned.values()]]
+        else:
+            kinds, what = kinds[:1], "questions" if kinds[0] == "reasoning" else "requests"
+        of_prompts = asked["comparison"] == "prompts"
+        trainings = None if of_prompts else len(set(values.get("train_seeds", [0])))
+        sizes = [len(rows[kind]) for kind in kinds]
+        lines.append(
+            crossed.hopeless(name, what, sizes, trainings, measures, asked["smallest"], level)
+        )
+    return [line for line in lines if line]
+
+
+def _kind(measure: str) -> str:
+    """The kind of rows that a measure is of."""
+    from .metrics import MEASURES
+
+    return next(kind for kind, measures in MEASURES.items() if measure in measures)
+
+
 def apart(asked: Iterable[mixtures.Mixture]) -> list[mixtures.Mixture]:
     """What to build to know that all these mixtures can be: task rows and safety rows apart, and of
     those that differ only in how many the most, as fewer are its beginning."""
