@@ -23,6 +23,7 @@ FINISHED, THOUGHT = 0.95, 0.90  # least shares of an arm's completions of one ki
 LEVELLED = 0.10  # the most of the whole fall of the loss that its last fifth may bring
 STEPS = 10  # fewer do not show where a loss goes
 COLUMNS = ["arm", "seed", "kind", "gate", "value", "bound", "passed", "reason"]
+CONDITION = ["set", "family", "rows", "amount", "form"]  # what trainings of one condition share
 OTHER_TASKS = ("instructions", "alpaca", "codealpaca")  # sets that teach no reasoning question
 
 
@@ -45,15 +46,16 @@ def facts(
     """Return what `check` has to know of fine-tuned arms (`arms.Arm`), by name.
 
     losses: columns arm, step, loss, a row a step. Short sets do not think; rows of direct refusals
-    do not either, so that an arm with such rows is held to think about reasoning questions only.
+    do not either, so that an arm with such rows is held to think about reasoning questions only. A
+    part of a training (`share`) is there to show what little training does: it need only finish.
     """
     logs = {arm: rows.sort_values("step")["loss"].tolist() for arm, rows in losses.groupby("arm")}
     known = {}
     for arm in wanted:
         direct = arm.mixture.n_safety and arm.mixture.form == "direct"
         thinks = ("reasoning",) if direct else tuple(MEASURES)
-        thinks = () if arm.family == "short" else thinks
-        own = arm.mixture.task not in other_tasks
+        thinks = () if arm.family == "short" or arm.share < 1 else thinks
+        own = arm.share == 1 and arm.mixture.task not in other_tasks
         known[arm.name] = Facts(thinks, logs.get(arm.name, ()), own)
     return known
 
@@ -62,25 +64,25 @@ def check(graded: pd.DataFrame, known: dict[str, Facts] | None = None) -> pd.Dat
     """Return the table of gates of a graded table's arms, a row an (arm, kind of prompt, gate).
 
     finished: of all arms; thought (closed, before an answer): where an arm `thinks`; levelled:
-    where a training log is at hand; learnt: exact match above that of the base (family "base")
-    with the same seed, or of the only one, for arms whose `own_task` it is. kind is "" for the
-    gates of a whole arm. UserError for missing columns.
+    where a training log is at hand; learnt: exact match above the base's (family "base"), for arms
+    whose `own_task` it is, over all trainings of the condition (columns `CONDITION`): one training
+    of a set that is answered at once is too few questions to tell. kind is "" for the gates of a
+    whole arm. UserError for missing columns.
     """
     needed = ("arm", "kind", "truncated", "correct", "thought", "answer")
     if lacking := [c for c in needed if c not in graded.columns]:
         raise UserError(f"the graded table lacks the columns {', '.join(lacking)}: add them")
     known, rows = known or {}, []
     graded = graded if "seed" in graded else graded.assign(seed=0)
-    bases = _bases(graded)
+    learning = _learning(graded)
     for (arm, seed), mine in graded.groupby(["arm", "seed"], sort=False, dropna=False):
         told, found = known.get(arm, Facts()), []
         for kind, answers in mine.groupby("kind", sort=False):
             found.append(_finished(kind, answers))
             found += [_thought(kind, answers)] if kind in told.thinks else []
         found += [_levelled(told.loss)] if len(told.loss) else []
-        right = _exact_match(mine)
-        if told.own_task and right is not None and len(bases):
-            found.append(_learnt(right, bases.get(seed, bases.iloc[0])))
+        if told.own_task and (arm, seed) in learning.index:
+            found.append(_learnt(*learning.loc[(arm, seed)]))
         rows += [[arm, seed, *gate[:-1], f"{arm}: {gate[-1]}"] for gate in found]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"passed": bool})
 
@@ -98,17 +100,18 @@ def why(table: pd.DataFrame | None, rows: pd.DataFrame, kinds: Collection[str], 
     return failed[0] + more if failed else ""
 
 
-def _bases(graded: pd.DataFrame) -> pd.Series:
-    """Exact match of the bases, by seed."""
-    if "family" not in graded:
-        return pd.Series(dtype=float)
-    bases = graded[(graded["family"] == "base") & (graded["kind"] == "reasoning")]
-    return bases["correct"].eq(True).groupby(bases["seed"]).mean()
-
-
-def _exact_match(rows: pd.DataFrame) -> float | None:
-    mine = rows[rows["kind"] == "reasoning"]
-    return float(mine["correct"].eq(True).mean()) if len(mine) else None
+def _learning(graded: pd.DataFrame) -> pd.DataFrame:
+    """Exact match of an arm's condition and of the bases of its seeds, both over all trainings of
+    the condition: a row an (arm, seed) [right, base]; none where there is no base."""
+    asked = graded[graded["kind"] == "reasoning"]
+    if "family" not in asked or not asked["family"].eq("base").any():
+        return pd.DataFrame(columns=["right", "base"])
+    asked = asked.assign(right=asked["correct"].eq(True))
+    bases = asked[asked["family"] == "base"].groupby("seed")["right"].mean()
+    asked["base"] = asked["seed"].map(bases).fillna(bases.mean())
+    of = CONDITION if {*CONDITION} <= {*asked} else ["arm"]
+    means = asked.groupby(of, dropna=False)[["right", "base"]].transform("mean")
+    return means.groupby([asked["arm"], asked["seed"]]).first()
 
 
 def _finished(kind: str, rows: pd.DataFrame) -> list:
@@ -141,4 +144,4 @@ def _levelled(loss: Sequence[float]) -> list:
 
 def _learnt(right: float, base: float) -> list:
     words = f"exact match {right:.0%} on its own task, above the base's {base:.0%} is needed"
-    return ["", "learnt", right, base, right > base, words]
+    return ["", "learnt", right, base, right > base + 1e-9, words]  # means of means are not exact

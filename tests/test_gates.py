@@ -71,15 +71,28 @@ def test_a_noisy_loss_that_has_levelled_passes():
 
 def test_the_base_of_the_same_seed_is_what_an_arm_has_to_beat():
     bases = [answers("base", right=r, family="base", seed=s) for s, r in ((0, 2), (1, 9))]
-    long = [answers("long", right=5, seed=s) for s in (0, 1)]
-    table = gates.check(pd.concat([*bases, *long]), {"long": gates.Facts(own_task=True)})
+    long = [answers(f"long {s}", right=5, seed=s) for s in (0, 1)]
+    known = {f"long {s}": gates.Facts(own_task=True) for s in (0, 1)}
+    table = gates.check(pd.concat([*bases, *long]), known)
     learnt = table[table["gate"] == "learnt"]
     assert learnt["passed"].tolist() == [True, False] and learnt["seed"].tolist() == [0, 1]
-    assert learnt["bound"].tolist() == [0.1, 0.45]
-    alone = gates.check(pd.concat([bases[0], *long]), {"long": gates.Facts(own_task=True)})
+    assert learnt["bound"].tolist() == pytest.approx([0.1, 0.45])
+    alone = gates.check(pd.concat([bases[0], *long]), known)
     assert alone[alone["gate"] == "learnt"]["passed"].tolist() == [True, True]  # one base for all
-    without = gates.check(pd.concat(long), {"long": gates.Facts(own_task=True)})
+    without = gates.check(pd.concat(long), known)
     assert "learnt" not in set(without["gate"])  # no base, nothing to be above
+
+
+def test_a_condition_has_learnt_or_has_not_over_all_its_trainings():
+    same = {"set": "stories", "rows": 8, "amount": 0, "form": "none"}
+    bases = [answers(f"base {s}", right=4, family="base", seed=s, **same) for s in range(3)]
+    short = [answers(f"s {s}", right=r, seed=s, **same) for s, r in enumerate((3, 6, 7))]
+    other = answers("other", right=3, **same | {"rows": 2})
+    known = {name: gates.Facts(own_task=True) for name in ("s 0", "s 1", "s 2", "other")}
+    learnt = gates.check(pd.concat([*bases, *short, other]), known).query("gate == 'learnt'")
+    assert learnt["passed"].tolist() == [True, True, True, False]
+    assert learnt["value"].tolist() == pytest.approx([16 / 60] * 3 + [3 / 20])
+    assert learnt["bound"].tolist() == pytest.approx([0.2] * 4)
 
 
 def test_why_names_the_first_failure_of_the_arms_and_kinds_that_count():
@@ -105,9 +118,9 @@ def test_a_gate_of_the_whole_arm_counts_for_every_kind_unless_it_is_the_question
 
 
 def test_facts_are_read_off_the_arms_and_the_log():
-    def arm(name, family, task="stories", n_safety=0, form="direct"):
+    def arm(name, family, task="stories", n_safety=0, form="direct", share=1.0):
         mixture = Mixture(task, 8, n_safety=n_safety, form=form, safety="s" if n_safety else "")
-        return arms.Arm(name, mixture, family)
+        return arms.Arm(name, mixture, family, share=share)
 
     losses = pd.DataFrame({"arm": ["long"] * 3, "step": [2, 1, 3], "loss": [2.0, 3.0, 1.0]})
     known = gates.facts(
@@ -116,6 +129,7 @@ def test_facts_are_read_off_the_arms_and_the_log():
             arm("long", "long CoT"),
             arm("direct", "direct", n_safety=2),
             arm("reflective", "reflective", n_safety=2, form="long"),
+            arm("long at 0.25", "long CoT", share=0.25),
         ],
         losses,
     )
@@ -124,9 +138,10 @@ def test_facts_are_read_off_the_arms_and_the_log():
         "long": ALL,
         "direct": ("reasoning",),
         "reflective": ALL,
+        "long at 0.25": (),
     }
     assert known["long"].loss == [3.0, 2.0, 1.0] and known["short"].loss == ()
-    assert [facts.own_task for facts in known.values()] == [False, True, True, True]
+    assert [facts.own_task for facts in known.values()] == [False, True, True, True, False]
 
 
 def test_what_is_missing_is_named_and_nothing_gives_an_empty_table():
