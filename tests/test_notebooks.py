@@ -105,11 +105,15 @@ def test_the_smoke_profile_leaves_what_was_promised(smoke):
         "03_reflective_safety_data": ["C7", "C8", "C8a", "C8b"],
     }
     claims = pd.read_csv(place / "out/smoke/04_failure_modes/claims.csv")
-    assert list(claims["claim"]) == ["C9", "C10", "C11"] and claims["n"].iloc[1] == 6
+    assert list(claims["claim"]) == ["C9", "C10", "C11"]
+    assert claims["verdict"].isin(["open", "not testable"]).all()  # of one training
     for name, expected in answered.items():
         claims = pd.read_csv(place / "out/smoke" / name / "claims.csv")
         assert list(claims["claim"]) == expected
-        assert claims["n"].gt(0).all() and claims["verdict"].ne("not measured").all()
+        assert claims["n"].gt(0).all() and claims["verdict"].isin(verdicts.VERDICTS).all()
+        undecided = claims["verdict"].isin(["open", "not testable"])
+        assert name.startswith("01") or undecided.all()
+        assert claims["why"].notna().all() or not undecided.all()
 
 
 def test_fine_tuned_arms_are_recorded_and_shared(smoke):
