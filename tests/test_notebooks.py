@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from srlib import params, run
+from srlib import params, run, verdicts
 
 pytestmark = pytest.mark.usefixtures("without_mirror")
 ROOT = Path(__file__).parent.parent
