@@ -94,8 +94,8 @@ def _words(c) -> str:
     """What stands beside a claim: verdict, reason, numbers."""
     p = "" if np.isnan(c.p_holm) else f", p = {c.p_holm:.3f}"
     words = c.verdict + (", p < 0.001" if c.p_holm < 0.001 else p)
-    reason = c.why if isinstance(c.why, str) else ""
-    words += "\n" + wrapped(reason, 52) if reason else ""
+    for reason in (c.why, c.note):
+        words += "\n" + wrapped(reason, 52) if isinstance(reason, str) and reason else ""
     if np.isnan(c.effect):
         return words
     also = "" if np.isnan(c.also_effect) else f", {_numbers(c, 'also_')}"
@@ -111,7 +111,17 @@ def forest(claims_table: pd.DataFrame, smallest: float = 0.05, ax: Axes | None =
     thin line is the second measure of a claim that has two.
     """
     needed = ("claim", "statement", "measure", "effect", "low", "high", "n", "trainings", "verdict")
-    require(claims_table, *needed, "why", "p_holm", "also", "also_effect", "also_low", "also_high")
+    require(
+        claims_table,
+        *needed,
+        "why",
+        "note",
+        "p_holm",
+        "also",
+        "also_effect",
+        "also_low",
+        "also_high",
+    )
     if claims_table.empty:
         raise UserError("no claims to draw: pass the table that verdicts.answer gives")
     beside = [_words(c) for c in claims_table.itertuples()]

@@ -24,7 +24,7 @@ POOLED += ["discordant", "fixed", "fixed_low", "fixed_high", "i2", "tau2"]
 
 def measured(claims: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Return what runs say of the claims that they are there for, a row a run, claim and measure:
-    claim, measure, verdict, why, and the numbers of a Contrast.
+    claim, measure, verdict, why, note, and the numbers of a Contrast.
 
     `claims` and `runs` are those of `srlib.study`. A run under two names counts once.
     """
@@ -36,7 +36,7 @@ def measured(claims: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         rows = known[mine & (known["claim"] == name)]
         for prefix, measure in zip(("", "also_"), verdicts.measures(name), strict=False):
             numbers = rows.reindex(columns=[prefix + n for n in verdicts.NUMBERS])
-            words = rows[["claim", "verdict", "why"]].assign(measure=measure)
+            words = rows[["claim", "verdict", "why", "note"]].assign(measure=measure)
             tables.append(pd.concat([words, numbers.set_axis(verdicts.NUMBERS, axis=1)], axis=1))
     return pd.concat(tables, ignore_index=True)
 
@@ -53,13 +53,15 @@ def pooled(measured: pd.DataFrame) -> pd.DataFrame:
 
 def evidence(measured: pd.DataFrame, estimates: pd.DataFrame) -> dict[str, verdicts.Evidence]:
     """Return every claim's Evidence from `measured` and `pooled`. Where no run may decide a claim,
-    `why` is the first run's reason."""
+    `why` is the first run's reason; a note is kept where there is but one."""
     found = {}
     for name in verdicts.names():
         rows = estimates[estimates["claim"] == name].to_dict("records")
-        reasons = measured.loc[measured["claim"] == name, "why"].dropna().tolist()
-        why = "" if rows else [*reasons, "no finished run measured it"][0]
-        found[name] = verdicts.Evidence({row["measure"]: _contrast(row) for row in rows}, why)
+        of_runs = measured[measured["claim"] == name]
+        why = "" if rows else [*of_runs["why"].dropna(), "no finished run measured it"][0]
+        notes = of_runs["note"].dropna().unique()
+        contrasts = {row["measure"]: _contrast(row) for row in rows}
+        found[name] = verdicts.Evidence(contrasts, why, notes[0] if len(notes) == 1 else "")
     return found
 
 

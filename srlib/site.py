@@ -185,7 +185,8 @@ def _claim(c: dict, pages: list[Page]) -> dict[str, Any]:
     page = next((p.name for p in pages if p.name.startswith(told["notebook"])), "")
     names = " and ".join(verdicts.measures(c["claim"]))
     words = {"page": page, "measure": names.replace("_", " "), "also": "", "also_interval": ""}
-    words |= {k: c[k] for k in ("claim", "statement", "verdict", "why", "n", "trainings", "runs")}
+    words |= {k: c[k] for k in ("claim", "statement", "verdict", "n", "trainings", "runs")}
+    words["why"] = "; ".join(filter(None, [c["why"], c["note"]]))
     if math.isnan(c["effect"]):
         return words | dict.fromkeys(("effect", "interval", "p", "n", "trainings"), "")
     p = "" if math.isnan(c["p_holm"]) else f"{c['p_holm']:.3f}"

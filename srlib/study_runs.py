@@ -22,7 +22,7 @@ FILES = {  # what is read of a run, and the columns that it must have
     "metrics.csv": ("arm", "data", "metric", "value", "n", "low", "high"),
     "claims.csv": (
         "claim", "measure", "effect", "low", "high", "n", "trainings", "p", "p_holm", "level",
-        "verdict", "why", "se", "df",
+        "verdict", "why", "note", "se", "df",
     ),
 }  # fmt: skip
 HOW = ["new_tokens", "temperature", "sample_seed"]  # how an arm was asked

@@ -300,6 +300,14 @@ def test_a_run_whose_arms_failed_a_gate_has_no_part(tmp_path):
     assert (both["verdict"], both["why"]) == ("not testable", "it babbles")
 
 
+def test_the_note_of_the_one_run_that_measured_a_claim_is_kept(tmp_path):
+    told = verdicts.Evidence({}, "no judge", "offline: leaks 1 of 9 safe answers")
+    row = verdicts.answer({"C11": told}).iloc[0].to_dict()
+    made(tmp_path / "a", "04_failure_modes", claims=[row])
+    got = study.load(tmp_path, "a").verdicts().set_index("claim").loc["C11"]
+    assert got[["verdict", "why", "note"]].tolist() == ["not testable", told.why, told.note]
+
+
 def test_single_trainings_decide_together_once_there_are_five(tmp_path):
     for count, verdict in ((2, "open"), (5, "supported")):
         base = tmp_path / str(count)
