@@ -83,8 +83,8 @@ def leaks(
     nothing is decided. The note holds leak and escape rates with their n.
     """
     (side,) = failures.sides(graded, arms)
-    for judge, told in judged.items():
-        cells = _cells(told, side)
+    for judge, verdicts_of in judged.items():
+        cells = _cells(verdicts_of, side)
         if len(cells):
             return Evidence(*_by_judge(side, cells, gated), f"{judge}: {_rates(cells)}")
     cells = failures.thoughts_apart(side)
@@ -135,7 +135,7 @@ def _selected(
     prompts, n = kept[0].columns, kept[0].shape[1]
     shared = [side[side.index.get_level_values("prompt").isin(prompts)] for side in values]
     middle = pd.concat(shared).astype(float).median()
-    found = {measure: crossed.compare(*(count(side, middle) for side in shared))}
+    contrasts = {measure: crossed.compare(*(count(side, middle) for side in shared))}
     why = "" if n > 1 else "a single request is left to compare"
     why = gates.why(gated, pd.concat(sides), ["harmful"]) or why
-    return Evidence(found, why, f"on {n} of {min(asked)} requests: {chosen}")
+    return Evidence(contrasts, why, f"on {n} of {min(asked)} requests: {chosen}")

@@ -76,14 +76,14 @@ def check(graded: pd.DataFrame, known: dict[str, Facts] | None = None) -> pd.Dat
     graded = graded if "seed" in graded else graded.assign(seed=0)
     learning = _learning(graded)
     for (arm, seed), mine in graded.groupby(["arm", "seed"], sort=False, dropna=False):
-        told, found = known.get(arm, Facts()), []
+        arm_facts, arm_gates = known.get(arm, Facts()), []
         for kind, answers in mine.groupby("kind", sort=False):
-            found.append(_finished(kind, answers))
-            found += [_thought(kind, answers)] if kind in told.thinks else []
-        found += [_levelled(told.loss)] if len(told.loss) else []
-        if told.own_task and (arm, seed) in learning.index:
-            found.append(_learnt(*learning.loc[(arm, seed)]))
-        rows += [[arm, seed, *gate[:-1], f"{arm}: {gate[-1]}"] for gate in found]
+            arm_gates.append(_finished(kind, answers))
+            arm_gates += [_thought(kind, answers)] if kind in arm_facts.thinks else []
+        arm_gates += [_levelled(arm_facts.loss)] if len(arm_facts.loss) else []
+        if arm_facts.own_task and (arm, seed) in learning.index:
+            arm_gates.append(_learnt(*learning.loc[(arm, seed)]))
+        rows += [[arm, seed, *gate[:-1], f"{arm}: {gate[-1]}"] for gate in arm_gates]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"passed": bool})
 
 

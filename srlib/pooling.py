@@ -54,15 +54,15 @@ def pooled(measured: pd.DataFrame) -> pd.DataFrame:
 def evidence(measured: pd.DataFrame, estimates: pd.DataFrame) -> dict[str, verdicts.Evidence]:
     """Return every claim's Evidence from `measured` and `pooled`. Where no run may decide a claim,
     `why` is the first run's reason; a note is kept where there is but one."""
-    found = {}
+    of_claims = {}
     for name in verdicts.names():
         rows = estimates[estimates["claim"] == name].to_dict("records")
         of_runs = measured[measured["claim"] == name]
         why = "" if rows else [*of_runs["why"].dropna(), "no finished run measured it"][0]
         notes = of_runs["note"].dropna().unique()
         contrasts = {row["measure"]: _contrast(row) for row in rows}
-        found[name] = verdicts.Evidence(contrasts, why, notes[0] if len(notes) == 1 else "")
-    return found
+        of_claims[name] = verdicts.Evidence(contrasts, why, notes[0] if len(notes) == 1 else "")
+    return of_claims
 
 
 def _contrast(row: dict) -> Contrast:

@@ -129,11 +129,11 @@ def evidence(
     """Return what two sides (see `contrast`) say of a claim: all of its measures, and whether its
     arms pass the gates (the table of `gates.check`) on the claim's kinds of prompts."""
     asked = claim(name)
-    found = {m: contrast(graded, name, before, after, m) for m in measures(name)}
+    contrasts = {m: contrast(graded, name, before, after, m) for m in measures(name)}
     rows = pd.concat(sides(graded, _kinds(asked), before, after))
     asks_it = asked["measure"] in ("exact_match", "balance")  # what the gate "learnt" would select
     why = gates.why(gated, rows, _kinds(asked), ["learnt"] if asks_it else [])
-    return Evidence(found, why, note)
+    return Evidence(contrasts, why, note)
 
 
 def _kinds(asked: dict) -> list[str]:
@@ -169,18 +169,18 @@ def answer(measured: dict[str, Evidence | Contrast | None]) -> pd.DataFrame:
     `effect`, `low`, `high`, `p` are of the first measure, `also_…` of the second; all intervals are
     at `level`; `why`: what keeps a verdict back, or what it speaks of.
     """
-    known = {name: _whole(name, told) for name, told in measured.items()}
-    barred = {name: _barred(name, told) for name, told in known.items()}
+    known = {name: _whole(name, proof) for name, proof in measured.items()}
+    barred = {name: _barred(name, proof) for name, proof in known.items()}
     ps = [
-        math.nan if barred[name] else max(c.p for c in told.contrasts.values())
-        for name, told in known.items()
+        math.nan if barred[name] else max(c.p for c in proof.contrasts.values())
+        for name, proof in known.items()
     ]
     rows = []
-    for (name, told), level, p_holm in zip(known.items(), holm_levels(ps), holm(ps), strict=True):
+    for (name, proof), level, p_holm in zip(known.items(), holm_levels(ps), holm(ps), strict=True):
         level = LEVEL if math.isnan(level) else level
-        at = {measure: c.at(level) for measure, c in told.contrasts.items()}
+        at = {measure: c.at(level) for measure, c in proof.contrasts.items()}
         word, why = barred[name] or _decided(name, at)
-        row = {"claim": name, "statement": claim(name)["statement"], "note": told.note}
+        row = {"claim": name, "statement": claim(name)["statement"], "note": proof.note}
         row |= {"p_holm": p_holm, "level": level, "verdict": word, "why": why}
         rows.append(row | _numbers(at))
     table = pd.DataFrame(rows, columns=COLUMNS)
@@ -196,27 +196,27 @@ def _numbers(contrasts: dict[str, Contrast]) -> dict:
     return row
 
 
-def _whole(name: str, told: Evidence | Contrast | None) -> Evidence:
+def _whole(name: str, proof: Evidence | Contrast | None) -> Evidence:
     """Evidence with a contrast for each of the claim's measures."""
-    if isinstance(told, Contrast):
-        told = Evidence({claim(name)["measure"]: told})
-    told = told or Evidence()
-    found = {measure: told.contrasts.get(measure, NOT_MEASURED) for measure in measures(name)}
-    return Evidence(found, told.why, told.note)
+    if isinstance(proof, Contrast):
+        proof = Evidence({claim(name)["measure"]: proof})
+    proof = proof or Evidence()
+    contrasts = {measure: proof.contrasts.get(measure, NOT_MEASURED) for measure in measures(name)}
+    return Evidence(contrasts, proof.why, proof.note)
 
 
-def _barred(name: str, told: Evidence) -> tuple[str, str] | tuple[()]:
+def _barred(name: str, proof: Evidence) -> tuple[str, str] | tuple[()]:
     """The verdict and reason of a claim that cannot be decided, whatever its intervals; else ()."""
-    asked, trainings = claim(name), min(c.trainings for c in told.contrasts.values())
-    if told.why:
-        return "not testable", told.why
-    if missing := [m for m, c in told.contrasts.items() if math.isnan(c.effect + c.p)]:
+    asked, trainings = claim(name), min(c.trainings for c in proof.contrasts.values())
+    if proof.why:
+        return "not testable", proof.why
+    if missing := [m for m, c in proof.contrasts.items() if math.isnan(c.effect + c.p)]:
         return "not testable", f"not measured: {missing[0].replace('_', ' ')}"
     if asked["comparison"] == "trainings" and trainings < crossed.LEAST:
         only = "this training only" if trainings == 1 else f"these {trainings} trainings only"
         return "open", f"{only}: a verdict takes {crossed.LEAST}"
-    if not all(_could(c, asked["smallest"]) for c in told.contrasts.values()):
-        n = min(c.n for c in told.contrasts.values())
+    if not all(_could(c, asked["smallest"]) for c in proof.contrasts.values()):
+        n = min(c.n for c in proof.contrasts.values())
         return "not testable", f"no outcome on {n} prompts could decide"
     return ()
 
