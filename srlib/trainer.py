@@ -14,6 +14,8 @@ from pathlib import Path
 
 from . import ranks, store
 
+SORTED = 8  # batches whose rows are sorted by length together
+
 
 def on(lm):
     """TRL's trainer; on a CPU with the loss computed for the completion's tokens only.
@@ -27,7 +29,12 @@ def on(lm):
 
     class ByLength(LengthGroupedSampler):
         """Draws an epoch's order from the seed and the epoch's number alone, so that an epoch that
-        is resumed goes on as it was begun (it would be drawn anew, and rows come twice)."""
+        is resumed goes on as it was begun (it would be drawn anew, and rows come twice).
+
+        Rows of a batch are about as long as each other, batches come in any order: sorted over
+        much of the epoch, as transformers has it, the long rows of a mixture come in one block and
+        the short ones in the next.
+        """
 
         seed, epoch = 0, 0
 
@@ -35,8 +42,19 @@ def on(lm):
             self.epoch = epoch
 
         def __iter__(self):
-            self.generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
-            return super().__iter__()
+            drawn = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+            order = torch.randperm(len(self.lengths), generator=drawn).tolist()
+            some = self.batch_size * SORTED
+            by_length = [
+                row
+                for at in range(0, len(order), some)
+                for row in sorted(order[at : at + some], key=self.lengths.__getitem__, reverse=True)
+            ]
+            batches = range(0, len(order), self.batch_size)
+            whole, rest = batches[: len(order) // self.batch_size], batches[-1:]
+            mixed = [whole[i] for i in torch.randperm(len(whole), generator=drawn).tolist()]
+            mixed += [at for at in rest if at not in whole]  # a batch that is not full comes last
+            return iter([row for at in mixed for row in by_length[at : at + self.batch_size]])
 
     class Resumable(SFTTrainer):
         def _get_train_sampler(self, *args, **more):
