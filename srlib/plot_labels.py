@@ -8,6 +8,8 @@ takes the nearest free spot, in the order of the points.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -88,15 +90,22 @@ def _boxes(ax: Axes, points: pd.DataFrame, px: float) -> tuple[np.ndarray, np.nd
     return xy, np.concatenate([dots, walls]), np.concatenate([across, upward])
 
 
-def label_points(ax: Axes, points: pd.DataFrame, texts: list[str], far: list[float]) -> bool:
+def label_points(
+    ax: Axes, points: pd.DataFrame, texts: list[str], far: list[float], path: Sequence = ()
+) -> bool:
     """Write each text by its point, clear of points, texts and borders; no room: none, False.
 
-    Texts stand close by, off the interval lines if that can be. `far`: distances (points of type)
-    to try after that, with a line from the text to its point.
+    Texts stand close by, off the interval lines, and off the level and upright pieces of a `path`
+    of (x, y), if that can be. `far`: distances (points of type) to try after that, with a line from
+    the text to its point.
     """
     ax.figure.draw_without_rendering()  # places are counted in pixels: the layout must be final
     px = ax.figure.dpi / 72
     xy, taken, bars = _boxes(ax, points, px)
+    if len(path):
+        ends = ax.transData.transform(path)
+        pieces = np.c_[np.minimum(ends[:-1], ends[1:]), np.maximum(ends[:-1], ends[1:])]
+        bars = np.concatenate([bars, pieces])
     look = {"ha": "center", "va": "center", "fontweight": "bold", "textcoords": "offset points"}
     look["path_effects"] = [withStroke(linewidth=3, foreground="white")]
     near, far = [3 * px, 6 * px, 10 * px], [f * px for f in far]
