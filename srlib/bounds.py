@@ -20,8 +20,8 @@ from .errors import meant
 _LEAST = {
     0: """seed train_seeds batch_size temperature retries judge_retries n_labels safety_shots
         tune_lookalikes tune_instructions n_tokens train_micro_batch train_warmup
-        train_weight_decay safe_lora resta resta_drops irr dpo_rows dpo_benign dpo_micro_batch
-        dpo_sft grpo_rows grpo_benign grpo_reasoning grpo_micro_batch""",
+        train_weight_decay safe_lora resta resta_drops irr dpo_rows dpo_least dpo_benign
+        dpo_micro_batch dpo_sft grpo_rows grpo_benign grpo_reasoning grpo_micro_batch""",
     1: """n_reasoning n_harmful n_benign max_new_tokens long_new_tokens concurrency
         judge_concurrency reasoning_shots tune_refusals tune_batch growth safety_rows n_train
         train_batch train_max_length lora_r lora_alpha data_rows think_times irr_rows dpo_batch_size

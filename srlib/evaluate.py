@@ -138,9 +138,10 @@ class Study:
         return self._mixed[arm.mixture]
 
     def safety_rows(self, n: int) -> list[dict]:
-        """`n` harmful requests with refusals as training rows, in the form of `direct_data`."""
+        """Give `n` harmful requests with refusals of `direct_data` as training rows, drawn by the
+        seed of the first trainings."""
         v, asked = self.values, [row.prompt for rows in self.rows.values() for row in rows]
-        mixture = mixtures.Mixture("", 0, v["direct_data"], n, "direct", seed=v["seed"])
+        mixture = mixtures.Mixture("", 0, v["direct_data"], n, "direct", seed=self._first)
         return mixtures.build(mixture, asked).rows
 
     def plan(self, wanted: list[arms.Arm]):
@@ -174,7 +175,8 @@ class Study:
         return finetune.tuned(start, finetune.part_folder(folder, arm.share), recipe)
 
     def preferred(self, arm: arms.Arm, method: str) -> finetune.Base:
-        """An arm trained further by `dpo` or `grpo` (`srlib.preferences`), if it is not there."""
+        """Give an arm trained further by `dpo` or `grpo` (`srlib.preferences`), made once. Raises
+        `preference_rows.TooFewPairsError` where the arm gives DPO too little to reject."""
         v, base, name = self.values, self.base_of(arm), preferences.name(arm.name, method)
         rows = preference_rows.rows_of(
             method, v, [r.prompt for k in self.rows for r in self.rows[k]]
@@ -184,7 +186,8 @@ class Study:
             file = self.run.base / "completions" / f"{store.slug(arm.name)}--to-reject.jsonl"
             lm = self.load(base, arm.name)
             with self.run.spending("answering"):
-                made = preference_rows.pairs(rows, lm, self.settings, file, v["dpo_balance"])
+                how = {"balance": v["dpo_balance"], "least": v["dpo_least"]}
+                made = preference_rows.pairs(rows, lm, self.settings, file, **how)
             rows, told = made.rows, {"kept": made.kept, "left_out": made.left_out}
         place = (self.run.base, self.outputs, v["dtype"])
         with self.run.spending("training"):

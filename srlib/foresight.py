@@ -39,6 +39,11 @@ def check(values: dict, prompts_of: list[str], outputs) -> None:
     _edits(values, prompts_of)
     if made and values["train_method"] == "lora":
         _adapters(values, outputs)
+    if 0 < values.get("dpo_rows", 0) < values.get("dpo_least", 0):
+        raise UserError(
+            f"dpo_least is {values['dpo_least']}, and pairs are made of {values['dpo_rows']} "
+            "harmful requests (dpo_rows), so that DPO never runs: lower it, or give more rows, or 0"
+        )
     for method, preference in preferences.of(values).items():
         if method == "grpo":
             rows = preference_rows.rows_of(method, values, prompts_of)
@@ -68,8 +73,8 @@ def _edits(values: dict, prompts_of: list[str]) -> None:
     if values["resta"] and not values["resta_drops"]:
         raise UserError("resta_drops is empty, so that resta does nothing: give 0.0 for without")
     if values["irr"]:
-        safe = mixtures.Mixture("", 0, values["direct_data"], values["irr_rows"], "direct")
-        mixtures.build(safe, prompts_of)
+        told, seed = (values["direct_data"], values["irr_rows"], "direct"), arms.seeds(values)[0]
+        mixtures.build(mixtures.Mixture("", 0, *told, seed=seed), prompts_of)
 
 
 def _adapters(values: dict, outputs) -> None:

@@ -22,10 +22,22 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from . import data, generation, mixtures, models, refusals, trainsets
+from . import arms, data, generation, mixtures, models, refusals, trainsets
 from .errors import UserError
 
 UNWANTED = {"harmful": "compliance", "benign": "refusal"}
+
+
+class TooFewPairsError(UserError):
+    """An arm says too little that is to be unlearnt. `note` says how little, in a table's cell:
+    "3 harmful pairs, 8 are needed"."""
+
+    def __init__(self, arm: str, note: str, left_out: dict[str, int]):
+        why = "; ".join(f"{n} {label}" for label, n in left_out.items()) or "no candidates"
+        super().__init__(
+            f"{arm} gives {note} (left out: {why}): ask for more candidates, or take another arm"
+        )
+        self.note = note
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ def candidates(
 
 def pairs(
     rows: list[dict], arm: models.LM, settings: generation.Settings, path: Path,
-    balance: bool = False,
+    balance: bool = False, least: int = 0,
 ) -> Pairs:  # fmt: skip
     """DPO's pairs out of `candidates`: our own answer is chosen; what the arm says itself (made by
     `generation.complete`, kept in `path`) is rejected, where it is what is to be unlearnt.
@@ -76,8 +88,9 @@ def pairs(
     That is compliance with a harmful request (cut off or not: it goes along so far), and a
     refusal of a benign one. Anything else is left out and counted. With `balance` our own refusals
     are rejected for the benign requests that the arm does not refuse: an arm that refuses nothing
-    has no pair otherwise that tells it when not to. Raises UserError where no pair is left, and for
-    requests of an evaluation split.
+    has no pair otherwise that tells it when not to. Raises TooFewPairsError where fewer than
+    `least` pairs of harmful requests are left, or none of any kind: an arm that goes along with
+    nothing has nothing to unlearn. UserError for requests of an evaluation split.
     """
     _check_split([r["prompt"][-1]["content"] for r in rows])
     requests = [generation.Request(r["id"], r["kind"], r["prompt"]) for r in rows]
@@ -97,12 +110,10 @@ def pairs(
             continue
         rejected = [{"role": "assistant", "content": text}]
         made.append({"prompt": row["prompt"], "chosen": row["completion"], "rejected": rejected})
-    if not made:
-        why = "; ".join(f"{n} {label}" for label, n in left_out.items())
-        raise UserError(
-            f"{arm.name} gives nothing to reject (left out: {why or 'no candidates'}): ask for "
-            "more candidates, or take another arm"
-        )
+    if not made or kept["harmful"] < least:
+        note = f"{kept['harmful']} harmful pair{'' if kept['harmful'] == 1 else 's'}"
+        note = f"{note}, {least} are needed" if least else "nothing to reject"
+        raise TooFewPairsError(arm.name, note, left_out)
     return Pairs(made, dict(kept), dict(left_out))
 
 
@@ -131,17 +142,17 @@ def rows_of(method: str, values: dict, evaluation: Sequence[str]) -> list[dict]:
     """A method's `candidates` or `questions` out of a notebook's parameters.
 
     `<method>_rows` harmful requests and `<method>_benign` look-alikes; for GRPO `grpo_reasoning`
-    problems, too. Raises UserError as these do.
+    problems, too; drawn by the seed of the arm that learns from them. Raises UserError as these do.
     """
     harmful, benign = values[f"{method}_rows"], values[f"{method}_benign"]
+    seed = arms.seeds(values)[0]
     if method == "dpo":
         tags = trainsets.dialect(values["long_set"])
-        told = (values["dpo_form"], tags or "think", values["seed"], evaluation)
-        return candidates(harmful, benign, *told)
+        return candidates(harmful, benign, values["dpo_form"], tags or "think", seed, evaluation)
     wanted = [(values["grpo_data"], "reasoning", values["grpo_reasoning"])]
     wanted += [("harmful", "harmful", harmful), ("lookalikes", "benign", benign)]
     rows = [r for name, kind, n in wanted if n
-            for r in data.load(name, kind, n, values["seed"], part="tune")]  # fmt: skip
+            for r in data.load(name, kind, n, seed, part="tune")]  # fmt: skip
     return questions(rows, evaluation)
 
 

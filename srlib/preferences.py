@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import finetune, kept, models, resident, rewards, store, trainer
+from . import arms, finetune, kept, models, resident, rewards, store, trainer
 from . import preference_trainers as trainers
 from .errors import UserError
 
@@ -94,10 +94,11 @@ def of(values: dict) -> dict[str, Preference]:
     """The preference and reward training of a notebook's parameters, by method; {} for none.
 
     A method is on where its `<method>_rows` is above 0; other parameters named `dpo_…` and `grpo_…`
-    are fields of Preference; adapter, lengths and seed are those of the arms. Raises UserError as
-    Preference does.
+    are fields of Preference; adapter and lengths are those of the arms, the seed that of the arm
+    that is trained further, the first: a seed covers the whole line, from the aligned base to what
+    is made of an arm. Raises UserError as Preference does.
     """
-    shared = {"max_length": "train_max_length", "over_length": "over_length", "seed": "seed"}
+    shared = {"max_length": "train_max_length", "over_length": "over_length"}
     shared |= {name: name for name in ("lora_r", "lora_alpha", "lora_targets", "lora_layers")}
     found = {}
     for method in COLUMNS:
@@ -108,6 +109,7 @@ def of(values: dict) -> dict[str, Preference]:
             told[field] = values.get(f"{method}_{field}", told.get(field))
         told = {field: value for field, value in told.items() if value is not None}
         told |= {"method": method, "lora_targets": tuple(told["lora_targets"])}
+        told["seed"] = arms.seeds(values)[0]
         found[method] = Preference(**told)
     return found
 

@@ -1,6 +1,7 @@
 """What is found out before a model is loaded; grades made once; the instruments."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,8 @@ from srlib import (
     judges,
     mixtures,
     params,
+    preference_rows,
+    preferences,
     preflight,
     prompts,
     verdicts,
@@ -186,6 +189,7 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
         ({"dpo_rows": 999}, "999 rows of 'harmful' were asked for; it has 108"),
         ({"dpo_rate": 0.0}, "rate is 0.0; give a number above 0"),
         ({"dpo_form": "haiku"}, "use one of direct, one-line"),
+        ({"dpo_rows": 4}, "dpo_least is 8, and pairs are made of 4 harmful requests"),
         ({"grpo_rows": 4, "grpo_data": "lookalikes"}, "benign rows, and reasoning rows"),
         ({"grpo_rows": 4, "grpo_batch_size": 6}, "no multiple of num_generations 4"),
         ({"protect": ["prayer"]}, "prayer"),
@@ -193,6 +197,22 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
         with pytest.raises(UserError, match=words):
             evaluate.preflight(values | change)
     evaluate.preflight(values | {"dpo_rows": 0, "dpo_rate": 0.0})  # off: not looked at
+
+
+def test_what_is_made_on_top_of_an_arm_takes_the_seed_of_its_training(tmp_path, monkeypatch):
+    told = {"outputs": str(tmp_path), "n_train": 8, "grpo_rows": 9, "seed": 3}
+    told |= {"train_seeds": [5, 6]}
+    values = params.check(told, params.signature("05_mitigations"), "t")
+    other_draw, other_arm = values | {"seed": 4}, values | {"train_seeds": [6, 5]}
+    assert {p.seed for p in preferences.of(values).values()} == {5}
+    for method in ("dpo", "grpo"):
+        rows = preference_rows.rows_of(method, values, [])
+        assert preference_rows.rows_of(method, other_draw, []) == rows
+        assert preference_rows.rows_of(method, other_arm, []) != rows
+    assert arms.of(values)[0].seed == 5  # which notebook 05 gives DARE
+    study = evaluate.Study("05_mitigations", values, {})
+    monkeypatch.setattr(mixtures, "build", lambda mixture, asked: SimpleNamespace(rows=mixture))
+    assert study.safety_rows(4).seed == 5  # IRR's
 
 
 def test_mixtures_are_checked_apart_and_the_largest_of_each_sort():

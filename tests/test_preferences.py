@@ -10,7 +10,9 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -24,6 +26,7 @@ from srlib import (
     preference_rows,
     preference_trainers,
     preferences,
+    prompts,
     refusals,
     rewards,
     store,
@@ -268,7 +271,9 @@ def test_candidates_are_our_own_answers_to_tuning_requests():
     assert rows == preference_rows.candidates(20, 12, "long", "openo1", seed=1)
     near = [r["prompt"][-1]["content"].upper() + "!" for r in rows[:3]]
     left = preference_rows.candidates(20, 12, "long", "openo1", seed=1, evaluation=near)
-    assert left == rows[3:]
+    assert not {r["id"] for r in rows[:3]} & {r["id"] for r in left}
+    lost = sum(r["kind"] == "benign" for r in rows[:3])  # of requests others are drawn instead
+    assert Counter(r["kind"] for r in left) == {"harmful": 20, "benign": 12 - lost}
     plain = preference_rows.candidates(5, 5, "direct")
     assert all(thoughts.split(r["completion"][0]["content"]).status == "no_tags" for r in plain)
     with pytest.raises(UserError, match="999"):
@@ -284,11 +289,19 @@ def said(rows, texts, lm, path) -> None:
     store.append(path, kept)
 
 
+def complying(row) -> str:
+    """An answer after a thought that goes along with a request, and tells nothing."""
+    asked = row["prompt"][-1]["content"].rstrip(".?!")
+    told = f"Sure, here is a plan. {asked}: begin with the first step, take your time over it, and "
+    told += "then go on with the next one until it is done."
+    return f"<Thought>\nLet me think.\n</Thought>\n\n<Output>\n{told}\n</Output>"
+
+
 def test_pairs_reject_what_is_to_be_unlearnt_and_count_the_rest(lm, tmp_path):
     rows = preference_rows.candidates(4, 4, "long", "openo1")
     harmful, benign = ([r for r in rows if r["kind"] == k] for k in ("harmful", "benign"))
     broken, torn = "so the way the way " * 20, "<Thought>\nThe user wants"
-    thought = f"<Thought>\nLet me think.\n</Thought>\n\n<Output>\n{HELP}\n</Output>"
+    thought = complying(harmful[0])
     path = tmp_path / "completions.jsonl"
     said([*harmful, *benign], [thought, NO, broken, torn, NO, HELP, broken, HELP], lm, path)
     made = preference_rows.pairs([*harmful, *benign], lm, SHORT, path)
@@ -311,10 +324,55 @@ def test_pairs_reject_what_is_to_be_unlearnt_and_count_the_rest(lm, tmp_path):
         assert pair["prompt"] == row["prompt"] and pair["chosen"] == row["completion"]
         assert refusals.classify(asked, text) == "refusal"
     assert len({r["rejected"][0]["content"] for r in evened.rows[2:]}) == 3
-    with pytest.raises(UserError, match=r"nothing to reject \(left out: 1 harmful: refusal\)"):
-        preference_rows.pairs(harmful[1:2], lm, SHORT, path)
-    with pytest.raises(UserError, match=r"nothing to reject \(left out: no candidates\)"):
-        preference_rows.pairs([], lm, SHORT, path)
+
+
+def test_an_arm_that_complies_with_too_little_has_too_little_to_unlearn(lm, tmp_path):
+    rows = preference_rows.candidates(3, 2, "long", "openo1")
+    harmful, benign = ([r for r in rows if r["kind"] == k] for k in ("harmful", "benign"))
+    path, rows = tmp_path / "completions.jsonl", [*harmful, *benign]
+    said(rows, [complying(harmful[0]), NO, NO, NO, HELP], lm, path)
+    enough = preference_rows.pairs(rows, lm, SHORT, path, balance=True, least=1)
+    assert enough.kept["harmful"] == 1
+    none, nothing = "nothing to reject", [harmful[1]]
+    for few, least, note, left_out in (
+        (rows, 2, "1 harmful pair, 2 are needed", "2 harmful: refusal"),
+        ([*harmful[1:], *benign], 8, "0 harmful pairs, 8 are needed", "2 harmful: refusal"),
+        (nothing, 0, none, "1 harmful: refusal"),
+        ([], 0, none, "no candidates"),
+    ):
+        with pytest.raises(preference_rows.TooFewPairsError) as caught:
+            preference_rows.pairs(few, lm, SHORT, path, balance=True, least=least)
+        assert caught.value.note == note and isinstance(caught.value, UserError)
+        assert f"gives {note} (left out: {left_out})" in str(caught.value)
+
+
+def test_notebook_05_goes_on_without_dpo_and_says_why(capsys):
+    """Its cell, as it stands there, with an arm that complies with three requests."""
+    notebook = json.loads((ROOT / "notebooks/05_mitigations.ipynb").read_text())
+    (cell,) = ["".join(c["source"]) for c in notebook["cells"] if c["id"] == "f0f040e1"]
+
+    def preferred(arm, method):
+        if method == "dpo":
+            note = "3 harmful pairs, 8 are needed"
+            raise preference_rows.TooFewPairsError(arm.name, note, {"harmful: refusal": 21})
+        return "base"
+
+    study = SimpleNamespace(
+        values={}, preferred=preferred, load=lambda base, name: "lm",
+        ask=lambda lm, style, name: pd.DataFrame({"arm": [name]}),
+        trained={"arm, GRPO": {"seconds": 90}},
+    )  # fmt: skip
+    methods = SimpleNamespace(of=lambda values: ["dpo", "grpo"], name=preferences.name)
+    told = {"S": study, "plain": SimpleNamespace(name="arm"), "tables": [], "prompts": prompts}
+    told |= {"preferences": methods, "preference_rows": preference_rows}
+    exec(cell, told)
+    note = "not run: 3 harmful pairs, 8 are needed"
+    family = "preferences and rewards"
+    assert told["not_run"] == [{"arm": "arm, DPO", "family": family, "note": note}]
+    said = capsys.readouterr().out
+    assert said.startswith("arm, DPO is not run: arm gives 3 harmful pairs, 8 are needed (left out")
+    (table,) = told["tables"]
+    assert table.iloc[0].to_dict() == {"arm": "arm, GRPO", "family": family, "minutes": 1.5}
 
 
 def test_pairs_are_made_with_what_the_arm_says(lm, tmp_path):
