@@ -189,7 +189,6 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
         ({"dpo_rows": 999}, "999 rows of 'harmful' were asked for; it has 108"),
         ({"dpo_rate": 0.0}, "rate is 0.0; give a number above 0"),
         ({"dpo_form": "haiku"}, "use one of direct, one-line"),
-        ({"dpo_rows": 4}, "dpo_least is 8, and pairs are made of 4 harmful requests"),
         ({"grpo_rows": 4, "grpo_data": "lookalikes"}, "benign rows, and reasoning rows"),
         ({"grpo_rows": 4, "grpo_batch_size": 6}, "no multiple of num_generations 4"),
         ({"protect": ["prayer"]}, "prayer"),
@@ -197,6 +196,15 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
         with pytest.raises(UserError, match=words):
             evaluate.preflight(values | change)
     evaluate.preflight(values | {"dpo_rows": 0, "dpo_rate": 0.0})  # off: not looked at
+
+
+def test_fewer_requests_than_the_pairs_that_dpo_needs_are_found_out_at_once(tmp_path):
+    told = {"outputs": str(tmp_path), "n_train": 8, "dpo_rows": 4}
+    values = params.check(told, params.signature("05_mitigations"), "t")
+    with pytest.raises(UserError, match="dpo_least is 8, and pairs are made of 4 harmful requests"):
+        evaluate.preflight(values)
+    for enough in ({"dpo_least": 4}, {"dpo_rows": 0}):
+        evaluate.preflight(values | enough)
 
 
 def test_what_is_made_on_top_of_an_arm_takes_the_seed_of_its_training(tmp_path, monkeypatch):
