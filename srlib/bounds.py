@@ -19,11 +19,11 @@ from .errors import meant
 # The least value of parameters; of those in ABOVE the value itself is too little.
 _LEAST = {
     0: """seed train_seeds batch_size temperature retries judge_retries n_labels safety_shots
-        tune_lookalikes tune_instructions n_tokens train_micro_batch train_warmup
+        tune_lookalikes tune_instructions n_plain n_tokens train_micro_batch train_warmup
         train_weight_decay safe_lora resta resta_drops irr dpo_rows dpo_least dpo_benign
         dpo_micro_batch dpo_sft grpo_rows grpo_benign grpo_reasoning grpo_micro_batch""",
     1: """n_reasoning n_harmful n_benign max_new_tokens long_new_tokens concurrency
-        judge_concurrency reasoning_shots tune_refusals tune_batch growth safety_rows n_train
+        judge_concurrency reasoning_shots tune_refusals tune_batch growth safety_at safety_rows n_train
         train_batch train_max_length lora_r lora_alpha data_rows think_times irr_rows dpo_batch_size
         grpo_batch_size grpo_max_new_tokens""",
     2: "grpo_num_generations",
@@ -31,10 +31,10 @@ _LEAST = {
 LEAST = {name: value for value, names in _LEAST.items() for name in names.split()}
 _EPOCHS = ("tune_epochs", "train_epochs", "dpo_epochs", "grpo_epochs")
 _RATES = ("tune_rate", "train_rate", "dpo_rate", "grpo_rate")
-ABOVE = dict.fromkeys(("timeout", "judge_timeout", "lora_layers", *_EPOCHS, *_RATES), 0)
+ABOVE = dict.fromkeys(("timeout", "judge_timeout", "lora_layers", "dose", *_EPOCHS, *_RATES), 0)
 MOST = {"seed": 2**32 - 1, "train_seeds": 2**32 - 1, "lora_layers": 1, "irr": 1}
 MOST |= dict.fromkeys(_RATES, 1) | dict.fromkeys(_EPOCHS, 10_000)
-BELOW = {"resta_drops": 1}
+BELOW = {"resta_drops": 1, "dose": 1}
 WHOLE = 2**31 - 1  # the most of any other number
 FORMS = ("direct", "one-line", "short", "long", "template", "task")  # of safety rows
 CHOICES = {

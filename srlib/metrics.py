@@ -33,6 +33,11 @@ LABELS = ("refusal", "partial_refusal", "compliance", "incoherent", "off_topic",
 _FINISHED = {"harmful": ("refusal", "partial_refusal", "compliance"), "benign": ("compliance",)}
 
 
+# Columns of a graded table that hold no text of a prompt or an answer.
+BARE = ("arm", "set", "family", "rows", "share", "amount", "form", "seed", "data", "kind", "id")
+BARE += ("label", "reason", "correct", "truncated", "new_tokens")
+
+
 @dataclass(frozen=True)
 class Rate:
     """A share in [0, 1] of n trials, with its 95 % Wilson interval; NaN throughout where n is 0."""
@@ -127,6 +132,12 @@ def tidy(graded: pd.DataFrame, by: Sequence[str] = ("arm", "data")) -> pd.DataFr
     if table.duplicated([*by, "metric"]).any():
         raise UserError(f"groups by {', '.join(by)} mix kinds of data: add 'data' or 'kind' to by")
     return table
+
+
+def without_texts(graded: pd.DataFrame) -> pd.DataFrame:
+    """Return a graded table's rows with what the measures and tests need, and nothing that was
+    said: what may be shared and committed."""
+    return graded[[column for column in BARE if column in graded]]
 
 
 def without_verdict(graded: pd.DataFrame, by: Sequence[str] = ("arm", "data")) -> pd.DataFrame:

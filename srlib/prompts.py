@@ -27,7 +27,8 @@ LAYOUTS = ("turns", "inline")
 class Style:
     """One prompt style.
 
-    k reasoning and m safety-aware demonstrations; `zero_shot` appends the trigger sentence to the
+    k reasoning and m safety-aware demonstrations (or, as their placebo, so many harmless ones of
+    the same length); `zero_shot` appends the trigger sentence to the
     request; `layout` puts demonstrations in chat turns of their own (`turns`) or in one user
     message (`inline`); `system` replaces the chat template's own system prompt. `refusals` shows so
     many plain refusals as turns (in-context defence); `remind_before` and `remind_after` stand
@@ -43,6 +44,7 @@ class Style:
     refusals: int = 0
     remind_before: str = ""
     remind_after: str = ""
+    placebo: int = 0
 
 
 def direct(system: str = "") -> Style:
@@ -54,28 +56,30 @@ def zero_shot_cot() -> Style:
     return Style("zero-shot CoT", zero_shot=True)
 
 
-def few_shot(k: int, m: int = 0, layout: str = "turns") -> Style:
+def few_shot(k: int, m: int = 0, layout: str = "turns", placebo: int = 0) -> Style:
     """Few-shot CoT. Raises UserError where the file holds fewer demonstrations than asked for."""
     if layout not in LAYOUTS:
         raise UserError(f"layout {layout!r} is unknown; use one of {', '.join(LAYOUTS)}")
     shots = demonstrations()
-    for asked, kind in ((k, "reasoning"), (m, "safety")):
+    for asked, kind in ((k, "reasoning"), (m, "safety"), (placebo, "placebo")):
         if not 0 <= asked <= len(shots[kind]):
             raise UserError(
                 f"{asked} {kind} demonstrations were asked for; assets/demonstrations.yaml has "
                 f"{len(shots[kind])}"
             )
-    return Style(f"few-shot k={k}" + (f" m={m}" if m else ""), k=k, m=m, layout=layout)
+    name = f"few-shot k={k}" + f" m={m}" * (m > 0) + f" placebo={placebo}" * (placebo > 0)
+    return Style(name, k=k, m=m, layout=layout, placebo=placebo)
 
 
 def demonstrations() -> dict:
-    """{"version": 1, "reasoning": [{id, question, thought, answer}], "safety": […]}"""
+    """Read the demonstrations: {"version": 2, "reasoning": [{id, question, thought, answer}],
+    "safety": […], "placebo": […]}."""
     return sources.asset("demonstrations.yaml")
 
 
 def shown(style: Style) -> list[tuple[str, str]]:
-    """The style's demonstrations as (request, reply): the safety-aware ones spread evenly before
-    the last reasoning one.
+    """The style's demonstrations as (request, reply): the safety-aware ones (or the placebo's)
+    spread evenly before the last reasoning one.
 
     The demonstration next to the question has the most influence; where there is a reasoning one,
     it stands there, so that k and m change what is shown and not what is shown last.
@@ -83,9 +87,10 @@ def shown(style: Style) -> list[tuple[str, str]]:
     shots = demonstrations()
     worked = [_reasoning(d) for d in shots["reasoning"][: style.k]]
     careful = [_safety(d) for d in shots["safety"][: style.m]]
+    careful += [_safety(d) for d in shots["placebo"][: style.placebo]]
     last = 1 - 0.5 / style.k if worked else 1.0
     placed = [((i + 0.5) / style.k, 1, pair) for i, pair in enumerate(worked)]
-    placed += [(last * (j + 0.5) / style.m, 0, pair) for j, pair in enumerate(careful)]
+    placed += [(last * (j + 0.5) / len(careful), 0, pair) for j, pair in enumerate(careful)]
     return [pair for *_, pair in sorted(placed, key=lambda item: item[:2])]
 
 

@@ -21,7 +21,7 @@ from . import sources
 from .errors import UserError
 
 FORMS = {"she": ("she", "her", "her"), "he": ("he", "his", "him")}
-THOUGHT = (50, 110)  # words of a thought about two to four changes
+THOUGHT = (35, 110)  # words of a thought about two to four changes
 EACH = 20  # further words for each change beyond four
 MAX_TRIES = 200  # for one thought; two are usual
 
@@ -123,7 +123,7 @@ class Telling:
         return self._say(self.rng.choice(bank()["final"]).replace("{state}", state))
 
     def thought(self) -> str:
-        """Think it through in one of the bank's styles, with a check, in 50 to 110 words (20 more
+        """Think it through in one of the bank's styles, with a check, in 35 to 110 words (20 more
         for each change beyond four). Raises UserError where the bank's wordings give no such."""
         low, high = THOUGHT
         high += EACH * max(len(self.changes) - 4, 0)
@@ -138,10 +138,9 @@ class Telling:
         state = numbered(rng.choice(self.scene["state"]), self.start)
         known = {"what": self.scene["what"], "state": state, "start": self.start}
         lines = [_filled(rng.choice(style["open"]), known)]
-        heads = [rng.choice(style["first"]), *_varied(rng, style["next"], k - 2)]
-        heads.append(rng.choice(style["last"]))
-        for frame, lead, step in zip(_varied(rng, style["step"], k), heads, steps, strict=True):
-            lines.append(_filled(frame, step | {"lead": lead}))
+        heads = [rng.choice(words["first"]), *_varied(rng, words["next"], k - 1)]
+        frame = rng.choice(style["step"])  # the same for all changes
+        lines += [_filled(frame, s | {"lead": lead}) for lead, s in zip(heads, steps, strict=True)]
         lines += self._doubts()
         lines.append(self._check())
         lines.append(rng.choice(words["end"]).format_map(steps[-1]))
@@ -150,7 +149,7 @@ class Telling:
     def _doubts(self) -> list[str]:
         """Voice up to one doubt: of a step's direction, its sum, or whether changes are missing."""
         rng, words = self.rng, bank()["thought"]
-        step, kind = rng.choice(self.steps), rng.choice(["doubt", "missed", "count", ""])
+        step, kind = rng.choice(self.steps), rng.choice(["doubt", "missed", "count", "", "", ""])
         if kind == "missed":
             moves = [f"{s['dir']} {s['n']}" for s in self.steps]
             step = {"moves": f"{', '.join(moves[:-1])} and {moves[-1]}"}
@@ -159,25 +158,23 @@ class Telling:
         return [rng.choice(words[kind]).format_map(step | _SAME)]
 
     def _check(self) -> str:
-        """Undo the sums from the end, or do them again, with or without their equations."""
-        kind, steps = self.rng.choice(["back", "again", "row"]), self.steps
-        sums = [s["eq"] for s in steps] if kind == "again" else [s["undone"] for s in steps[::-1]]
-        values = [self.start, *(s["c"] for s in steps)]
-        told = {"sums": ", ".join(sums), "values": ", ".join(map(str, values))}
-        told |= {"start": self.start, "c": values[-1]}
-        return self.rng.choice(bank()["thought"][kind]).format_map(told)
+        """Do the sums again, or say their values in a row."""
+        kind = self.rng.choice(["again", "row"])
+        sums = ", ".join(s["eq"] for s in self.steps)
+        values = ", ".join(map(str, [self.start, *(s["c"] for s in self.steps)]))
+        return self.rng.choice(bank()["thought"][kind]).format(sums=sums, values=values)
 
     def _say(self, template: str, rng: random.Random | None = None) -> str:
         return sentences(template, self.name, self.pronoun, rng)
 
 
 def _step(a: int, c: int) -> dict:
-    """Describe the step from `a` to `c`: number, direction, equation, the same undone, and the
-    numbers that one counts from `a` on."""
-    n, plus, minus = abs(c - a), "+-"[c < a], "-+"[c < a]
+    """Describe the step from `a` to `c`: number, direction, equation, and the numbers that one
+    counts from `a` on."""
+    n, plus = abs(c - a), "+-"[c < a]
     between = range(a + 1, c + 1) if c > a else range(a - 1, c - 1, -1)
     return {
-        "a": a, "n": n, "c": c, "eq": f"{a} {plus} {n} = {c}", "undone": f"{c} {minus} {n} = {a}",
+        "a": a, "n": n, "c": c, "eq": f"{a} {plus} {n} = {c}",
         "dir": "up" if c > a else "down", "do": "add" if c > a else "take away",
         "steps": ", ".join(map(str, between)),
     }  # fmt: skip

@@ -109,6 +109,8 @@ def _conditions(values: dict) -> list[tuple[str, prompts.Style, bool]]:
             prompts.few_shot(k, m, values["layout"])
             for m in values["safety_shots"] for k in values["reasoning_shots"]
         ]  # fmt: skip
+        most = max(values["reasoning_shots"]), max(values["safety_shots"])
+        styles.append(prompts.few_shot(most[0], 0, values["layout"], placebo=most[1]))
         found += [(style.name, style, False) for style in styles]
     found += [(a.name, plain, bool(trainsets.dialect(a.mixture.task))) for a in made]
     found += [(name, plain, False) for name in values.get("more_arms", {})]

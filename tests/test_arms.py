@@ -112,7 +112,7 @@ def test_direct_and_reflective_rows_may_be_of_two_sets():
     assert used == {(True, "safety-tuned-llamas"), (False, "star1")}
 
 
-@pytest.mark.parametrize("profile", ["smoke", "quick", "cpu"])
+@pytest.mark.parametrize("profile", ["smoke", "quick", "study"])
 def test_the_long_arm_that_both_notebooks_ask_for_is_one(profile):
     found = {}
     for name in MAKERS:

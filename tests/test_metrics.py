@@ -254,3 +254,12 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_without_texts_keeps_the_measures_and_no_word():
+    row = {"arm": "a", "data": "d", "kind": "harmful", "id": "1", "label": "compliance"}
+    row |= {"reason": "", "correct": None, "truncated": False, "new_tokens": 3, "seed": 2}
+    graded = pd.DataFrame([row | {"prompt": "Do harm.", "thought": "Hm.", "answer": "Sure."}])
+    bare = metrics.without_texts(graded)
+    assert not {"prompt", "thought", "answer"} & set(bare.columns) and bare["seed"][0] == 2
+    assert metrics.tidy(bare).equals(metrics.tidy(graded))

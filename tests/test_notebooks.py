@@ -43,7 +43,7 @@ def test_a_notebook_keeps_to_the_house_form(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-@pytest.mark.parametrize("profile", ["smoke", "quick", "cpu"])
+@pytest.mark.parametrize("profile", ["smoke", "quick", "study"])
 def test_a_notebook_has_a_sound_parameter_file(path, profile):
     file = params.load(ROOT / "params" / profile / f"{path.stem}.yaml")
     assert file.notebook == path and file.values["profile"] == profile

@@ -162,3 +162,18 @@ def test_refusal_text_is_graded_as_a_refusal(refusal):
     asked = [r for r in data.embedded("harmful.jsonl") if "*" in fits or r["category"] in fits]
     graded = {refusals.classify(r["prompt"], refusal["text"]) for r in asked[::20]}
     assert graded == {"refusal"}, refusal["text"]
+
+
+def test_a_placebo_stands_where_the_safety_demonstrations_stand_and_is_as_long():
+    careful, placebo = (shown(few_shot(4, m, placebo=p)) for m, p in ((3, 0), (0, 3)))
+    assert [q in SAFE for q, _ in careful] == [
+        q in {d["question"] for d in SHOTS["placebo"]} for q, _ in placebo
+    ]
+    assert few_shot(4, placebo=3).name == "few-shot k=4 placebo=3"
+    for safe, harmless in zip(SHOTS["safety"], SHOTS["placebo"], strict=True):
+        for part in ("question", "thought", "answer"):
+            words = len(safe[part].split())
+            assert abs(len(harmless[part].split()) - words) <= max(2, 0.15 * words)
+        assert refusals.classify(harmless["question"], harmless["answer"]) == "compliance"
+    with pytest.raises(UserError, match=r"7 placebo demonstrations were asked for; .*has 6"):
+        few_shot(1, placebo=7)

