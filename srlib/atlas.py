@@ -65,13 +65,13 @@ def first_harm(apart: pd.DataFrame) -> pd.DataFrame:
 
 def by_judge(judged: pd.DataFrame) -> pd.DataFrame:
     """A judge's verdicts on thought and answer of the same completions, for `failures.two_by_two`:
-    arm, id, cell; "incoherent" here stands for what the judge's reply did not say."""
+    arm, id, cell, neither; "incoherent" and unscored is what the judge's reply did not say."""
     wide = judged[judged["part"].isin(["thought", "answer"])]
     wide = wide.pivot_table(
         index=["arm", "id"], columns="part", values="unsafe", aggfunc=list, sort=False
     )
     if "thought" not in wide:
-        return pd.DataFrame(columns=["arm", "id", "cell"])
+        return pd.DataFrame(columns=["arm", "id", "cell", "neither"])
     names = {(False, False): "both safe", (True, False): "leak", (False, True): "escape"}
     names[True, True] = "both unsafe"
     pairs = wide.dropna(subset=["thought"])[["thought", "answer"]]
@@ -79,7 +79,8 @@ def by_judge(judged: pd.DataFrame) -> pd.DataFrame:
         names.get((thought[0], answer[0]), "incoherent")
         for thought, answer in pairs.itertuples(index=False)
     ]
-    return pairs.index.to_frame(index=False).assign(cell=cells)
+    neither = ["unscored" if cell == "incoherent" else "" for cell in cells]
+    return pairs.index.to_frame(index=False).assign(cell=cells, neither=neither)
 
 
 def passages(graded: pd.DataFrame, arms: list[str], n: int = 2) -> list[dict]:
