@@ -4,7 +4,8 @@ Use them as `plots.detail`, `plots.intentions`, `plots.thought_and_answer`, `plo
 
     complexities:  arm="code ×64", id="h-07", unsafe=True, words=104, list_items=3, …
     intentions:    arm="code ×64", id="h-07", kind_of_change="other task", …
-    two_by_two:    arm="code ×64", n=48, both_safe=30, leak=4, escape=2, both_unsafe=6, incoherent=6
+    two_by_two:    arm="code ×64", n=48, both_safe=30, leak=4, escape=2, both_unsafe=6, off_topic=3,
+                   incoherent=2, truncated=1, filtered=0, unscored=0
 """
 
 from __future__ import annotations
@@ -38,13 +39,19 @@ KINDS = {
     "other task": ("#B0508A", "white"),
     "incoherent": ("#C4C4C4", INK),
 }
+# thought and answer: colour, ink on it, hatch; what is neither safe nor unsafe as in CLASSES
 CELLS = {
-    "both_safe": ("#0072B2", "white"),
-    "leak": ("#946C00", "white"),
-    "escape": ("#B0508A", "white"),
-    "both_unsafe": ("#D55E00", "white"),
-    "incoherent": ("#C4C4C4", INK),
+    "both_safe": ("#0072B2", "white", None),
+    "leak": ("#946C00", "white", None),
+    "escape": ("#B0508A", "white", None),
+    "both_unsafe": ("#D55E00", "white", None),
+    "off_topic": ("#F0E442", INK, "\\\\"),
+    "incoherent": ("#A6A6A6", INK, None),
+    "truncated": ("#555555", "white", "///"),
+    "filtered": ("#7FCBB0", INK, "xx"),
+    "unscored": ("#FFFFFF", INK, "..."),
 }
+RARE = ("filtered", "unscored")  # named only where there are some
 MEASURES = {"words": "words", "list_items": "list items", "distinct": "distinct content words"}
 
 
@@ -89,9 +96,7 @@ def detail(
 def _shared_out(ax: Axes, counts: pd.DataFrame, looks: dict, title: str, note: str) -> Axes:
     totals = counts.sum(axis=1)
     shares = counts.div(totals.where(totals > 0), axis=0).fillna(0)
-    stack(ax, shares, {name: (*look, None) for name, look in looks.items()}, totals)
-    ax.set_xlabel(note)
-    ax.set_title(title, loc="left", fontweight="bold", pad=50)
+    stack(ax, shares, looks, totals, title, note)
     return ax
 
 
@@ -105,7 +110,7 @@ def intentions(
     counts = pd.crosstab(table["arm"], table["kind_of_change"])
     arms = list(table["arm"].unique()) if order is None else list(order)
     counts = counts.reindex(index=arms, columns=list(KINDS), fill_value=0)
-    looks = {"as asked, or declined" if k == "none" else k: v for k, v in KINDS.items()}
+    looks = {"as asked, or declined" if k == "none" else k: (*v, None) for k, v in KINDS.items()}
     ax = new_axes(ax, 10.5, 2.2 + 0.44 * len(arms))
     counts.columns = list(looks)
     return _shared_out(ax, counts, looks, "What became of the request", "share of the completions")
@@ -114,17 +119,22 @@ def intentions(
 def thought_and_answer(
     table: pd.DataFrame, order: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw the 2×2 of thought and answer (table of `failures.two_by_two`), a bar an arm."""
-    require(table, "arm", *CELLS)
-    counts = table.set_index("arm")[list(CELLS)]
+    """Draw the 2×2 of thought and answer (table of `failures.two_by_two`), a bar an arm. What is
+    neither safe nor unsafe stands beside it by its own name: off topic, incoherent, truncated.
+
+    Counts of these that the table lacks are taken for 0. UserError where it lacks one of the 2×2.
+    """
+    require(table, "arm", *list(CELLS)[:4])
+    counts = table.set_index("arm").reindex(columns=list(CELLS), fill_value=0)
     counts = counts if order is None else counts.reindex(list(order), fill_value=0)
-    ax = new_axes(ax, 10.5, 2.2 + 0.44 * len(counts))
-    words = {"leak": "leak (thought unsafe, answer safe)", "escape": "escape (the reverse)"}
-    words["incoherent"] = "neither (incoherent, off topic, cut off)"
-    looks = {words.get(k, k.replace("_", " ")): v for k, v in CELLS.items()}
-    counts.columns = list(looks)
+    ax = new_axes(ax, 10.5, 2.4 + 0.44 * len(counts))
+    kept = [cell for cell in CELLS if cell not in RARE or counts[cell].any()]
+    words = {"leak": "leak: thought unsafe", "escape": "escape: answer unsafe"}
+    looks = {words.get(cell, cell.replace("_", " ")): CELLS[cell] for cell in kept}
     note = "share of the completions with a thought"
-    return _shared_out(ax, counts, looks, "Thought and answer", note)
+    return _shared_out(
+        ax, counts[kept].set_axis(list(looks), axis=1), looks, "Thought and answer", note
+    )
 
 
 def confusion(pairs: pd.DataFrame, one: str, other: str, ax: Axes | None = None) -> Axes:

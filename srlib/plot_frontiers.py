@@ -14,11 +14,11 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 
 from srlib import frontier
 from srlib.errors import UserError
-from srlib.plot_labels import draw_plane, draw_points, label_points
+from srlib.plot_cloud import draw_faint, entry, matched, reach
+from srlib.plot_labels import FAR, draw_plane, draw_points, label_points
 from srlib.plot_style import (
     AXES,
     COLOURS,
@@ -26,18 +26,19 @@ from srlib.plot_style import (
     MARKERS,
     count_text,
     head,
+    key_place,
     metric_name,
     new_axes,
     pick,
     require,
     unique,
     wrapped,
+    x_label,
 )
 
 BASES = "*hd<>"  # the marks of base arms: none of the above
 WORDS = AXES | {"rows": "training rows", "amount": "safety rows mixed in", "set": "data set"}
 WORDS |= {"tokens": "tokens trained on", "step": "training step"}
-BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "frameon": False}
 
 
 def looks_of(names: Collection) -> dict:
@@ -100,17 +101,14 @@ def _rings(ax: Axes, points: pd.DataFrame, family: str) -> None:
             ax.plot(p.x, p.y, p.marker, color=p.colour, ms=8 + 7 * more, mec="white", zorder=3.9)
 
 
-def _write(ax: Axes, points: pd.DataFrame, family: str, better: Text) -> None:
-    """Write the texts beside the points, one for those that coincide; `better` gives way."""
+def _write(ax: Axes, points: pd.DataFrame, family: str, behind: pd.DataFrame) -> None:
+    """Write the texts beside the points, one for those that coincide."""
     places = points.groupby(["x", "y"], sort=False)
     firsts = points.drop_duplicates(["x", "y"])
     shared = places[family].nunique(dropna=False).to_numpy() > 1
     firsts = firsts.assign(colour=firsts["colour"].where(~shared, INK))
     texts = places["text"].agg(lambda said: ", ".join(dict.fromkeys(said)))
-    label_points(ax, firsts, list(texts), [12, 16, 22, 30, 40, 55, 75, 100, 140])
-    taken = [Text.get_window_extent(text) for text in ax.texts if text is not better]
-    taken += [line.get_window_extent().padded(8) for line in ax.lines if len(line.get_xdata()) == 1]
-    better.set_visible(not any(better.get_window_extent().overlaps(box) for box in taken))
+    label_points(ax, firsts, list(texts), FAR, behind=behind[["x", "y"]].to_numpy(float))
     for text in ax.texts:
         text.set_zorder(6)
 
@@ -139,12 +137,15 @@ def frontiers(
     harmful: str | None = None,
     xmax: float = 1.0,
     ax: Axes | None = None,
+    cloud: pd.DataFrame | None = None,
 ) -> Axes:
     """Draw the trade-off plane of families: x exact match, y refusal rate, intervals as thin lines.
 
     The points of a family are joined in order of `order`, which stands beside each. `area` shades
     what a family dominates and writes its share (`frontier.area`) in the key. `base` names arms to
     mark apart; `reasoning` and `harmful` data sets, where there are several; `xmax` ends x early.
+    `cloud` is a table with a row a training (family or arm, exact_match, refusal_rate; see
+    `srlib.reference`): faint points in the colour of their family.
     """
     require(table, family, order, "arm", "metric")
     table = table.assign(**{order: numbers(table, order)})
@@ -158,8 +159,11 @@ def frontiers(
             f"xmax={xmax} cuts off an interval up to {both['high'].max():.2f}: raise it"
         )
     ax = new_axes(ax, 10, 6.5)
-    draw_plane(ax, "exact_match", "refusal_rate", (0, xmax), (0, 1))
-    better = ax.texts[-1]
+    looks = {p.arm: (p.colour, p.marker) for p in alone.itertuples()}
+    looks |= dict(zip(arms[family], zip(arms["colour"], arms["marker"], strict=True), strict=True))
+    behind = matched(cloud, looks, (family, "arm"), "exact_match", "refusal_rate")
+    draw_plane(ax, reach((0, xmax), behind["x"]), (0, 1))
+    draw_faint(ax, behind)
     handles = _draw_families(ax, arms, family, area)
     draw_points(ax, alone, None)
     for p in alone.itertuples():
@@ -167,15 +171,16 @@ def frontiers(
         ax.plot(p.x, p.y, **look, zorder=4)
         handles.append(Line2D([], [], **look, label=wrapped(p.arm, 30)))
     draw_points(ax, arms, None)  # last: an arm in the base's place lies on top
-    title = f"{WORDS.get(family, family)}; beside the points: {WORDS.get(order, order)}"
-    ax.legend(handles=handles, **BESIDE, alignment="left", title=wrapped(title, 30))
+    handles += [entry("reference trainings")] if len(behind) else []
     names = [across["data"].iloc[0], up["data"].iloc[0]]
-    ax.set_xlabel(wrapped(f"{metric_name('exact_match')}  ({names[0]})"))
+    x_label(ax, f"{metric_name('exact_match')}  ({names[0]})")
     ax.set_ylabel(wrapped(f"{metric_name('refusal_rate')}  ({names[1]})"))
+    title = f"{WORDS.get(family, family)}; beside the points: {WORDS.get(order, order)}"
+    ax.legend(handles=handles, **key_place(ax), title=wrapped(title, 30))
     counts = f"{names[0]} {count_text(both['n'])}, {names[1]} {count_text(both['n_y'])}"
     lost = len({*across["arm"], *up["arm"]} - {*both["arm"]})
     left_out = f"; {lost} other arms left out" if lost else ""
     head(ax, "What each family offers", f"{counts}; thin lines: 95 % intervals{left_out}")
     _rings(ax, both, family)
-    _write(ax, both, family, better)
+    _write(ax, both, family, behind)
     return ax

@@ -2,6 +2,7 @@
 
 The points are a table with a row an arm, as `srlib.plots.trade_off` makes it:
     name="direct", group="none", x=0.30, y=0.95, low=…, high=…, low_y=…, high_y=…, colour, marker
+What stands behind them, small and without a name (`srlib.plot_cloud`), gives way where it can.
 Places are counted in pixels of the final layout. The method is our own and greedy: each text
 takes the nearest free spot, in the order of the points.
 """
@@ -14,27 +15,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from srlib.errors import UserError
-from srlib.plot_style import AXES, BETTER, GOOD, PERCENT, wrapped
+from srlib.plot_style import AXES, PERCENT, is_narrow, key_place, wrapped
 
+FAR = [12, 16, 22, 30, 40, 55, 75, 100, 140]  # points of type, from a text to its point
 SHORT = 6  # letters: names up to this stand in the plane where longer ones give way to numbers
 
 
-def draw_plane(ax: Axes, x: str, y: str, xs: tuple[float, float], ys: tuple[float, float]) -> None:
-    """Prepare the plane: both axes from where to where, the better corner lightly marked."""
-    right, top = (BETTER.get(m, "↑") == "↑" for m in (x, y))
-    arrow = {(True, True): "↗", (True, False): "↘", (False, True): "↖"}.get((right, top), "↙")
-    ax.add_patch(
-        Ellipse((right, top), 0.5, 0.5, transform=ax.transAxes, color=GOOD, alpha=0.07, lw=0)
-    )
-    side = {"ha": "right" if right else "left", "va": "top" if top else "bottom", "zorder": 1}
-    inside = (0.985 if right else 0.015, 0.985 if top else 0.015)
-    ax.text(*inside, f"better {arrow}", transform=ax.transAxes, color=GOOD, **side)
+def draw_plane(ax: Axes, xs: tuple[float, float], ys: tuple[float, float]) -> None:
+    """Prepare the plane: both axes from where to where. What is better, the labels' arrows say."""
     for axis, limit, (low, high) in ((ax.xaxis, ax.set_xlim, xs), (ax.yaxis, ax.set_ylim, ys)):
         limit(low - 0.06 * (high - low), high + 0.06 * (high - low))  # room for marks on the edge
         ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
@@ -91,13 +84,18 @@ def _boxes(ax: Axes, points: pd.DataFrame, px: float) -> tuple[np.ndarray, np.nd
 
 
 def label_points(
-    ax: Axes, points: pd.DataFrame, texts: list[str], far: list[float], path: Sequence = ()
+    ax: Axes,
+    points: pd.DataFrame,
+    texts: list[str],
+    far: list[float],
+    path: Sequence = (),
+    behind: Sequence = (),
 ) -> bool:
     """Write each text by its point, clear of points, texts and borders; no room: none, False.
 
-    Texts stand close by, off the interval lines, and off the level and upright pieces of a `path`
-    of (x, y), if that can be. `far`: distances (points of type) to try after that, with a line from
-    the text to its point.
+    Texts stand close by, off the interval lines, off the level and upright pieces of a `path` of
+    (x, y) and off small marks `behind` at (x, y), if that can be. `far`: distances (points of type)
+    to try after that, with a line from the text to its point.
     """
     ax.figure.draw_without_rendering()  # places are counted in pixels: the layout must be final
     px = ax.figure.dpi / 72
@@ -106,6 +104,9 @@ def label_points(
         ends = ax.transData.transform(path)
         pieces = np.c_[np.minimum(ends[:-1], ends[1:]), np.maximum(ends[:-1], ends[1:])]
         bars = np.concatenate([bars, pieces])
+    if len(behind):
+        marks = ax.transData.transform(behind)
+        bars = np.concatenate([bars, np.c_[marks - 3 * px, marks + 3 * px]])
     look = {"ha": "center", "va": "center", "fontweight": "bold", "textcoords": "offset points"}
     look["path_effects"] = [withStroke(linewidth=3, foreground="white")]
     near, far = [3 * px, 6 * px, 10 * px], [f * px for f in far]
@@ -129,35 +130,45 @@ def label_points(
 
 
 def _key(ax: Axes, handles: list[Line2D], hue: str | None) -> None:
-    look = {"frameon": False, "labelspacing": 0.25, "handlelength": 1 if hue else 0}
-    at = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "alignment": "left"}
-    title = None if hue is None else wrapped(AXES.get(hue, hue))
-    ax.legend(handles=handles, **at, **look, title=title, ncols=1 + len(handles) // 45)
+    look = {"labelspacing": 0.25, "handlelength": 1 if hue else 0}
+    title = None if hue is None else wrapped(AXES.get(hue, hue), 30)
+    columns = 1 if is_narrow(ax) else 1 + len(handles) // 45
+    ax.legend(handles=handles, **key_place(ax), **look, title=title, ncols=columns)
 
 
-def _together(ax: Axes, points: pd.DataFrame, texts: pd.Series) -> bool:
+def _together(ax: Axes, points: pd.DataFrame, texts: pd.Series, behind: np.ndarray) -> bool:
     """Write the texts, one for points that coincide, far off and with a line where need be."""
     places = points.assign(text=texts).groupby(["x", "y"], sort=False)
-    far = [12, 16, 22, 30, 40, 55, 75, 100, 140]
-    return label_points(
-        ax, points.loc[places.head(1).index], list(places["text"].agg(",".join)), far
-    )
+    firsts, words = points.loc[places.head(1).index], list(places["text"].agg(",".join))
+    return label_points(ax, firsts, words, FAR, behind=behind)
 
 
-def name_points(ax: Axes, points: pd.DataFrame, hue: str | None, direct: bool) -> None:
-    """Write names beside the points, or else numbers with a key; hue has a legend either way."""
+def name_points(
+    ax: Axes,
+    points: pd.DataFrame,
+    hue: str | None,
+    far: list[float] | None,
+    behind: np.ndarray,
+    more: list[Line2D],
+) -> None:
+    """Write names beside the points, or else numbers with a key; hue has a legend either way.
+
+    `far`: how far off names may stand (see `label_points`), None for numbers from the start;
+    `behind`: the places of what stands behind; `more`: entries that end the legend.
+    """
 
     def mark(p, text: str) -> Line2D:
         shape = {"marker": "" if hue is None else p.marker, "color": p.colour, "mec": "white"}
         return Line2D([], [], ls="", **shape, ms=9, label=text)
 
-    if hue is not None:
-        firsts = points.drop_duplicates("group").itertuples()
-        _key(ax, [mark(p, wrapped(p.group, 30)) for p in firsts], hue)
-    if direct and label_points(ax, points, [wrapped(n, 22) for n in points["name"]], []):
+    firsts = points.drop_duplicates("group").itertuples() if hue is not None else ()
+    if entries := [*(mark(p, wrapped(p.group, 30)) for p in firsts), *more]:
+        _key(ax, entries, hue)
+    names = [wrapped(name, 16 if is_narrow(ax) else 22) for name in points["name"]]
+    if far is not None and label_points(ax, points, names, far, behind=behind):
         return
     names = points["name"].map(str)
-    if names.str.len().max() <= SHORT and _together(ax, points, names.map(wrapped)):
+    if names.str.len().max() <= SHORT and _together(ax, points, names.map(wrapped), behind):
         return
     handles, numbers = {}, {i: str(n) for n, i in enumerate(points.index, start=1)}
     for group, part in points.groupby("group", sort=False):
@@ -165,7 +176,8 @@ def name_points(ax: Axes, points: pd.DataFrame, hue: str | None, direct: bool) -
             handles[Line2D([], [], ls="", label=wrapped(group, 30))] = "bold"
         for p in part.itertuples():
             handles[mark(p, wrapped(f"{numbers[p.Index]}  {p.name}", 36))] = "normal"
+    handles |= dict.fromkeys(more, "normal")
     _key(ax, list(handles), hue)
     for text, weight in zip(ax.get_legend().get_texts(), handles.values(), strict=True):
         text.set_fontweight(weight)
-    _together(ax, points, pd.Series(numbers))
+    _together(ax, points, pd.Series(numbers), behind)

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from srlib.errors import UserError
-from srlib.plot_labels import draw_plane, label_points
+from srlib.plot_labels import FAR, draw_plane, label_points
 from srlib.plot_style import BAD, INK, PALE, PERCENT, head, metric_name, new_axes, require, wrapped
 
 SIZES = (45, 260)  # square points of the least and of the most tokens added
@@ -57,7 +57,7 @@ def mitigations(
         raise UserError(f"xmax={xmax} cuts off an interval: raise it")
     rows = _rows(numbered)
     ax = new_axes(ax, 13.5, max(7.0, 1.9 + LINE * rows["lines"].sum()))
-    draw_plane(ax, "exact_match", "refusal_rate", (0, xmax), (0, 1))
+    draw_plane(ax, (0, xmax), (0, 1))
     corners = _staircase(ax, made)
     for p in made.itertuples():
         ax.hlines(p.safety, p.accuracy_low, p.accuracy_high, PALE, lw=0.8, alpha=0.45, zorder=2)
@@ -121,4 +121,4 @@ def _number(ax: Axes, made: pd.DataFrame, corners: list[tuple[float, float]]) ->
     places = spots.head(1).rename(columns={"accuracy": "x", "safety": "y"}).assign(colour=INK)
     names = {"low": "accuracy_low", "high": "accuracy_high", "low_y": "safety_low"}
     places = places.assign(**{k: places[v] for k, v in names.items()}, high_y=places["safety_high"])
-    label_points(ax, places, texts, [12, 16, 22, 30, 40, 55, 75, 100, 140], corners)
+    label_points(ax, places, texts, FAR, corners)

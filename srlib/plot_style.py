@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from srlib.errors import UserError
 
@@ -24,6 +25,7 @@ BETTER |= {"over_refusal_rate": "↓", "incoherent_rate": "↓", "off_topic_rate
 BETTER |= {"truncated_rate": "↓", "unscored_rate": "↓"}
 AXES = {"k": "reasoning demonstrations (k)", "m": "safety-aware demonstrations (m)"}
 PERCENT = PercentFormatter(1, decimals=0)
+NARROW = 6.0  # inches: below, a key stands under the axes instead of beside them
 
 
 @cache
@@ -60,11 +62,42 @@ def points_text(share: float) -> str:
     return f"{100 * share:+.0f}".replace("-", "−").replace("+0", "0").replace("−0", "0")
 
 
+def is_narrow(ax: Axes) -> bool:
+    """Return whether the figure has no room for anything beside its axes (a phone's width)."""
+    return ax.figure.get_size_inches()[0] < NARROW
+
+
+def x_label(ax: Axes, words: str) -> None:
+    """Write the words under the x axis, wrapped where the figure is narrow."""
+    ax.set_xlabel(wrapped(words, 30 if is_narrow(ax) else 1000))
+
+
+def key_place(ax: Axes) -> dict:
+    """Return where `ax.legend` puts a key: right of the axes, in a narrow figure below them and
+    the label of x, which must be there."""
+    look = {"loc": "upper left", "borderaxespad": 0, "frameon": False, "alignment": "left"}
+    if not is_narrow(ax):
+        return look | {"bbox_to_anchor": (1.01, 1)}
+    points = 46 + 15 * ax.get_xlabel().count("\n")
+    below = ax.transAxes + ScaledTranslation(0, -points / 72, ax.figure.dpi_scale_trans)
+    return look | {"bbox_to_anchor": (0, 0), "bbox_transform": below}
+
+
+def _letters(ax: Axes, inches_a_letter: float) -> int:
+    """Return how many letters find room in a line above the axes."""
+    place = ax.get_subplotspec()
+    columns = place.get_gridspec().ncols if place else 1
+    inches = ax.figure.get_size_inches()[0] / columns - 0.9  # left of the axes stand its labels
+    return max(12, int(inches / inches_a_letter))
+
+
 def head(ax: Axes, title: str, note: str, pad: int = 26) -> None:
-    """Write the title, and a pale note under it."""
-    ax.set_title(wrapped(title), loc="left", fontweight="bold", pad=pad)
+    """Write the title, and a pale note under it, both wrapped to the figure's width."""
+    note = wrapped(note, _letters(ax, 0.085))
+    pad += 15 * note.count("\n")
+    ax.set_title(wrapped(title, _letters(ax, 0.12)), loc="left", fontweight="bold", pad=pad)
     place = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    ax.annotate(wrapped(note), (0, 1), (0, pad - 18), **place, color=PALE)
+    ax.annotate(note, (0, 1), (0, 5), **place, color=PALE, va="bottom")
 
 
 def count_text(n: pd.Series) -> str:
@@ -73,30 +106,41 @@ def count_text(n: pd.Series) -> str:
     return f"n = {low}" if low == high else f"n = {low}–{high}"
 
 
-def stack(ax: Axes, shares: pd.DataFrame, looks: dict, counts: pd.Series) -> None:
-    """Draw a bar of 100 % a row of `shares`, shared out by its columns; `counts` stands at its end.
+def stack(
+    ax: Axes, shares: pd.DataFrame, looks: dict, counts: pd.Series, title: str, note: str
+) -> None:
+    """Draw a bar of 100 % a row of `shares`, shared out by its columns; `counts` stands at its end,
+    the note under the x axis.
 
     `looks`: column -> (colour, ink on it, hatch or None), in the order in which they are stacked.
     """
-    left = pd.Series(0.0, shares.index)
+    narrow, left = is_narrow(ax), pd.Series(0.0, shares.index)
     for name, (colour, ink, hatch) in looks.items():
         look = {"color": colour, "hatch": hatch, "edgecolor": "white" if ink == "white" else PALE}
         ax.barh(range(len(shares)), shares[name], 0.74, left=left, lw=0.5, label=name, **look)
         pad = {"facecolor": colour, "edgecolor": "none", "pad": 1.5} if hatch else None
         for row, (start, share) in enumerate(zip(left, shares[name], strict=True)):
-            if share >= 0.055:  # wide enough for the words
+            if share >= (0.22 if narrow else 0.055):  # wide enough for the words
                 look = {"color": ink, "ha": "center", "va": "center", "bbox": pad}
                 ax.text(start + share / 2, row, f"{share:.0%}", **look)
         left += shares[name]
     for row, n in enumerate(counts):
         ax.text(1.012, row, f"n = {n:.0f}", va="center", transform=ax.get_yaxis_transform())
-    ax.set_yticks(range(len(shares)), [wrapped(row, 34) for row in shares.index])
+    ax.set_yticks(range(len(shares)), [wrapped(row, 14 if narrow else 34) for row in shares.index])
     ax.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5))
     ax.xaxis.set_major_formatter(PERCENT)
     ax.grid(False)
+    x_label(ax, note)
+    if narrow:
+        ax.set_xticks([0, 0.5, 1])
+        ax.legend(**key_place(ax), labelspacing=0.3)
+        ax.set_title(wrapped(title, 20), loc="left", fontweight="bold")
+        return
     where = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.3}
-    columns = 3 if len(looks) <= 6 else 4  # two lines of them: the title stands above
+    columns = 3 if len(looks) <= 6 else 4  # two or three lines of them: the title stands above
     ax.legend(**where, ncols=columns, frameon=False, columnspacing=1.4, labelspacing=0.3)
+    lines = -(-len(looks) // columns)
+    ax.set_title(wrapped(title), loc="left", fontweight="bold", pad=14 + 18 * lines)
 
 
 def require(table: pd.DataFrame, *columns: str) -> None:

@@ -1,19 +1,17 @@
-"""Figures of training: more rows, loss curves, families of arms in the plane, refusals in pairs.
+"""Figures of training: loss curves, refusals in pairs.
 
-Use them as `plots.growth` and so on. All but `curves` take the metrics table of
-`srlib.metrics.tidy`, grouped by the columns they name: by=("arm", "data", "family", "amount"), say:
+Use them as `plots.curves` and `plots.pairs_bars`. The first takes a row a logged step:
+    arm="long-CoT", step=10, tokens=20480, loss=1.31
+the second the metrics table of `srlib.metrics.tidy`, by=("arm", "data", "family", "amount"), say:
     arm="reflective 16", data="advbench", family="reflective", amount=16, metric="refusal_rate",
     value=0.92, n=100, low=0.850, high=0.959
-`curves` takes a row a logged step: arm="long-CoT", step=10, tokens=20480, loss=1.31
-Figures of several panels return the first Axes; `ax.figure.axes` has all. `frontiers` lives in
-`srlib.plot_frontiers`.
+More rows and families of arms live in `srlib.plot_panels` and `srlib.plot_frontiers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,126 +21,24 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
 from srlib.errors import UserError
-from srlib.plot_frontiers import BESIDE, WORDS, frontiers, looks_of, numbers
+from srlib.plot_frontiers import WORDS, frontiers, looks_of, numbers
+from srlib.plot_panels import DASHED, NOTE, growth, level, measured, panels
 from srlib.plot_style import (
     COLOURS,
     INK,
     MARKERS,
     PALE,
-    PERCENT,
     count_text,
     head,
+    key_place,
     metric_name,
     new_axes,
-    pick,
-    require,
-    style,
-    unique,
     wrapped,
 )
 
 __all__ = ["curves", "frontiers", "growth", "pairs_bars"]
 
 HATCHES = [None, "///", "...", "xx"]
-DASHED = (0, (6, 3))
-NOTE = "thin lines: 95 % intervals"
-
-
-def _measured(
-    metrics: pd.DataFrame, measures: Sequence[str], x: str, hue: str, base, data: Collection[str]
-) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Return for each measure the rows that have x, hue and a value, and the base's row if any."""
-    require(metrics, x, hue, "arm", "data")
-    if base is not None and base not in set(metrics["arm"]):
-        raise UserError(f"base={base!r} is not in the table: name an arm that is")
-    kept = metrics[metrics["data"].isin(data)] if data else metrics
-    tables = []
-    for measure in measures:
-        rows = pick(kept, measure, None, "data")
-        rows = rows.assign(**{x: numbers(rows, x)}).dropna(subset="value")
-        arms = rows[rows["arm"] != base].dropna(subset=[x, hue])
-        if arms.empty:
-            raise UserError(f"no arm with {measure} has both {x} and {hue}: fill these columns")
-        tables.append((unique(arms, hue, x), unique(rows[rows["arm"] == base], "arm")))
-    return tables
-
-
-def _panels(count: int, width: float, height: float) -> list[Axes]:
-    """Return axes side by side in one new figure (inches), all from 0 to 100 %."""
-    style()
-    size = {"figsize": (width, height), "layout": "constrained"}
-    figure, axes = plt.subplots(1, count, sharey=True, squeeze=False, **size)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    axes[0, 0].set(ylim=(-0.04, 1.04), yticks=np.linspace(0, 1, 6))
-    axes[0, 0].yaxis.set_major_formatter(PERCENT)
-    return list(axes[0])
-
-
-def _level(ax: Axes, base: pd.DataFrame, colour: str = PALE) -> None:
-    """Draw the base's value as a dashed line, its interval as a band."""
-    for r in base.itertuples():
-        ax.axhspan(r.low, r.high, color=colour, alpha=0.1, lw=0, zorder=0)
-        ax.axhline(r.value, color=colour, ls=DASHED, lw=1.4, zorder=2.5)
-
-
-def _places(sizes: np.ndarray) -> tuple[np.ndarray, str]:
-    """Return where sizes (sorted) stand, and a word on that: log2 where they span 4 times or more.
-
-    0 has no logarithm: it stands one doubling left of the smallest size. Sizes too close to be
-    written below the axis stand evenly spaced instead.
-    """
-    some, at, scale = sizes[sizes > 0], sizes, ""
-    if sizes[0] >= 0 and len(some) > 1 and some[-1] >= 4 * some[0]:
-        at, scale = np.log2(np.where(sizes > 0, sizes, some[0] / 2)), ", log scale"
-    if len(at) > 1 and np.diff(at).min() < 0.08 * np.ptp(at):
-        return np.arange(len(at), dtype=float), ", evenly spaced"
-    return at, scale
-
-
-def growth(
-    metrics: pd.DataFrame,
-    x: str = "rows",
-    hue: str = "set",
-    measures: Sequence[str] = ("exact_match", "refusal_rate", "attack_success_rate"),
-    base: str | None = None,
-    data: Collection[str] = (),
-) -> Axes:
-    """Draw what grows with `x`: a panel a measure, a line a value of `hue`, intervals as bars.
-
-    `base` names an arm to draw as a dashed level, its interval a band. `data` names the data sets
-    to keep where a measure has several. Lines stand slightly apart, so that intervals do not hide
-    one another. Arms without `x` or `hue` are left out.
-    """
-    tables = _measured(metrics, measures, x, hue, base, data)
-    looks = looks_of(pd.concat([rows for rows, _ in tables])[hue].unique())
-    sizes = np.unique(np.concatenate([rows[x] for rows, _ in tables]))
-    at, scale = _places(sizes)
-    gap = np.diff(at).min() if len(at) > 1 else 1.0
-    span = max(np.ptp(at), gap)
-    step = min(0.04 * span, 0.6 * gap / len(looks))
-    axes = _panels(len(measures), 3.6 * len(measures) + 2.4, 4.6)
-    for ax, measure, (rows, alone) in zip(axes, measures, tables, strict=True):
-        _level(ax, alone)
-        for turn, (name, look) in enumerate(looks.items()):
-            line = rows[rows[hue] == name].sort_values(x)
-            where = at[np.searchsorted(sizes, line[x])] + (turn - (len(looks) - 1) / 2) * step
-            ax.vlines(where, line["low"], line["high"], look["color"], lw=1, alpha=0.6, zorder=2)
-            ax.plot(where, line["value"], **look, ms=7, mec="white", mew=0.8, lw=1.6, zorder=3)
-        crowded = gap < 0.14 * span
-        ax.set_xticks(at, [f"{size:,.10g}" for size in sizes], rotation=90 if crowded else 0)
-        ax.set_xlim(at[0] - 0.12 * span, at[-1] + 0.12 * span)
-        head(ax, metric_name(measure), f"{rows['data'].iloc[0]}, {count_text(rows['n'])}")
-    handles = [Line2D([], [], **look, mec="white", ms=9) for look in looks.values()]
-    names = [wrapped(name, 24) for name in looks]
-    if base is not None:
-        handles.append(Line2D([], [], color=PALE, ls=DASHED))
-        names.append(wrapped(base, 24))
-    figure = axes[0].figure
-    figure.legend(
-        handles, names, loc="outside right upper", frameon=False, title=WORDS.get(hue, hue)
-    )
-    figure.supxlabel(f"{WORDS.get(x, x)}{scale}; {NOTE}", fontsize=12)
-    return axes[0]
 
 
 def curves(
@@ -184,7 +80,7 @@ def curves(
         ends.append((smooth.iloc[-1], look, wrapped(f"{name}  {smooth.iloc[-1]:.2f}", 34)))
     ends.sort(key=lambda end: -end[0])
     handles = [Line2D([], [], **look, ms=8, mec="white", label=said) for _, look, said in ends]
-    ax.legend(handles=handles, **BESIDE, alignment="left", title=f"{WORDS.get(hue, hue)}, last {y}")
+    ax.legend(handles=handles, **key_place(ax), title=f"{WORDS.get(hue, hue)}, last {y}")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set(xlabel=WORDS.get(x, x), ylabel=wrapped(y), ylim=(min(0, rows[y].min()), None))
     lost = len(losses) - len(rows)
@@ -213,13 +109,13 @@ def pairs_bars(
     `base` names an arm to draw as dashed levels; `data` the data sets to keep where a measure has
     several. Returns the first Axes, like all figures of several panels.
     """
-    tables = _measured(metrics, measures, x, hue, base, data)
+    tables = measured(metrics, measures, x, hue, base, data)
     everyone = pd.concat([rows for rows, _ in tables])
     sizes, families = np.unique(everyone[x]), list(everyone[hue].unique())
     width = 0.8 / len(measures)
     wide = max(2.6, 0.7 + 0.3 * len(sizes) * len(measures))
     figure_width = max(6.5, wide * len(families) + 0.8)
-    axes = _panels(len(families), figure_width, 4.8)
+    axes = panels(len(families), figure_width, 4.8)
     handles = []
     for turn, (measure, (rows, alone)) in enumerate(zip(measures, tables, strict=True)):
         colour, hatch = COLOURS[turn % len(COLOURS)], HATCHES[turn % len(HATCHES)]
@@ -230,7 +126,7 @@ def pairs_bars(
             ax.bar(at, part["value"], 0.92 * width, **look, zorder=2)
             ax.vlines(at, part["low"], part["high"], INK, lw=1, zorder=3)
             ax.plot(at, part["value"], MARKERS[turn], color=colour, ms=7, mec="white", zorder=4)
-            _level(ax, alone, colour)
+            level(ax, alone, colour)
         counts = f"{rows['data'].iloc[0]}, {count_text(rows['n'])}"
         handles.append(Patch(**look, label=wrapped(f"{metric_name(measure)}  ({counts})", 60)))
     for ax, name in zip(axes, families, strict=True):

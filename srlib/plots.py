@@ -5,14 +5,17 @@ The input is the metrics table of `srlib.metrics.tidy`, a row of which is
 Nothing but positions is computed here: figures redraw from saved results. Colours (see
 `srlib.plot_style`) are told apart with any colour vision; marks and hatches say the same again.
 Letters have 11 points or more, for a wall. Titles are plain ones: put your own with
-`ax.set_title(…, loc="left")`. `before_after` and `forest` live in `srlib.plot_claims`, `curves`,
-`frontiers`, `growth` and `pairs_bars` in `srlib.plot_training`, `confusion`, `detail`, `intentions`
-and `thought_and_answer` in `srlib.plot_failures`, `mitigations` in `srlib.plot_mitigations`.
+`ax.set_title(…, loc="left")`. `before_after` and `forest` live in `srlib.plot_claims`, `curves` and
+`pairs_bars` in `srlib.plot_training`, `dots` in `srlib.plot_dots`, `frontiers` in
+`srlib.plot_frontiers`, `growth` in `srlib.plot_panels`, `headline` in `srlib.plot_headline`,
+`confusion`, `detail`, `intentions` and `thought_and_answer` in `srlib.plot_failures`, `mitigations`
+in `srlib.plot_mitigations`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -23,8 +26,12 @@ from matplotlib.figure import Figure
 from srlib.errors import UserError
 from srlib.metrics import tidy
 from srlib.plot_claims import VERDICTS, before_after, forest
+from srlib.plot_cloud import GREY, draw_faint, entry, matched, reach
+from srlib.plot_dots import dots
 from srlib.plot_failures import confusion, detail, intentions, thought_and_answer
-from srlib.plot_labels import draw_plane, draw_points, name_points
+from srlib.plot_frontiers import looks_of
+from srlib.plot_headline import headline
+from srlib.plot_labels import FAR, draw_plane, draw_points, name_points
 from srlib.plot_mitigations import mitigations
 from srlib.plot_style import (
     AXES,
@@ -46,12 +53,13 @@ from srlib.plot_style import (
     style,
     unique,
     wrapped,
+    x_label,
 )
 from srlib.plot_training import curves, frontiers, growth, pairs_bars
 
 __all__ = ["AXES", "BAD", "BETTER", "CLASSES", "COLOURS", "GOOD", "INK", "MARKERS", "PALE"]
-__all__ += ["PERCENT", "VERDICTS", "answer_classes", "before_after", "forest", "heat", "save"]
-__all__ += ["curves", "frontiers", "growth", "pairs_bars", "style", "trade_off"]
+__all__ += ["PERCENT", "VERDICTS", "answer_classes", "before_after", "dots", "forest", "save"]
+__all__ += ["curves", "frontiers", "growth", "headline", "pairs_bars", "style", "trade_off"]
 __all__ += ["confusion", "detail", "intentions", "mitigations", "thought_and_answer"]
 
 # answer class: metric, colour, ink on it, hatch; in order, from safe to not known
@@ -68,7 +76,7 @@ CLASSES = {
 
 
 def _both(across: pd.DataFrame, up: pd.DataFrame, label: str, hue: str | None) -> pd.DataFrame:
-    """Return a row a point: name, group, x, y, their intervals (…_y those of y), colour, marker."""
+    """Return a row a point: name, group, x, y, their intervals (…_y those of y)."""
     met = unique(across, label).merge(unique(up, label), on=label, suffixes=("", "_y"))
     met = met.dropna(subset=["value", "value_y"])
     if met.empty:
@@ -80,11 +88,39 @@ def _both(across: pd.DataFrame, up: pd.DataFrame, label: str, hue: str | None) -
         require(met, hue)
         kinds = met[hue].convert_dtypes().astype(object)  # 4.0 beside a gap is 4
         points["group"] = kinds.where(kinds.notna(), "none").map(str)
-    points = points.sort_values("group", key=lambda g: pd.factorize(g)[0], kind="stable")
-    turns = pd.factorize(points["group"])[0]
-    points["colour"] = [COLOURS[turn % len(COLOURS)] for turn in turns]
-    points["marker"] = [MARKERS[turn % len(MARKERS)] for turn in turns]
     return points
+
+
+def _apart(points: pd.DataFrame, named: Collection | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the points to name and those to leave faint, both with colour and marker.
+
+    Groups that hold a named point have the colours; all others are grey.
+    """
+    told = dict(named) if isinstance(named, Mapping) else {name: name for name in named or ()}
+    if named is not None and not told:
+        raise UserError("named is empty: name an arm of the figure, or leave it out to name all")
+    if missing := [name for name in told if name not in set(points["name"])]:
+        raise UserError(f"named {missing[0]!r} is not in the figure: name an arm that is")
+    front = points if named is None else points[points["name"].isin(list(told))]
+    looks = looks_of(front["group"].unique())
+    front, behind = (
+        part.assign(
+            colour=[looks[g]["color"] if g in looks else GREY for g in part["group"]],
+            marker=[looks[g]["marker"] if g in looks else "o" for g in part["group"]],
+        )
+        for part in (front, points.drop(front.index))
+    )
+    front = front.sort_values("group", key=lambda g: pd.factorize(g)[0], kind="stable")
+    return front.assign(name=front["name"].map(lambda name: told.get(name, name))), behind
+
+
+def _check_ends(points: pd.DataFrame, xmax: float, ymin: float, ymax: float) -> None:
+    """Raise UserError where an end of an axis cuts off an interval."""
+    for end, name, high in ((xmax, "xmax", points["high"]), (ymax, "ymax", points["high_y"])):
+        if high.max() > 1.06 * end:
+            raise UserError(f"{name}={end} cuts off an interval up to {high.max():.2f}: raise it")
+    if (low := points["low_y"].min()) < 1.06 * ymin - 0.06 * ymax:
+        raise UserError(f"ymin={ymin} cuts off an interval down to {low:.2f}: lower it")
 
 
 def trade_off(
@@ -100,6 +136,10 @@ def trade_off(
     ymax: float = 1.0,
     ax: Axes | None = None,
     ymin: float = 0.0,
+    named: Collection | None = None,
+    cloud: pd.DataFrame | None = None,
+    lines: str = "95 % intervals",
+    title: str = "Reasoning against safety",
 ) -> Axes:
     """Draw the trade-off plane: a point an arm, thin lines for both 95 % intervals.
 
@@ -108,67 +148,36 @@ def trade_off(
     `xmax` and `ymax` end the axes early, for values that all lie low; `ymin` starts y late. Names
     stand beside the points; where they find no room, numbers do, with a key at the right. Many
     arms read best with `hue` and a `label` column of names of 6 letters or less: no key of names.
+
+    `named` lists the arms to name (a mapping: arm -> what to call it); all others are drawn faint,
+    without interval or name. `cloud` is a table with a row a training (columns of `x`, `y`, and
+    `hue`, family or arm; see `srlib.reference`): faint points behind those that they are trainings
+    of. `lines` says what the thin lines are, where the table holds something else in low and high.
     """
     across, up = pick(metrics, x, reasoning, "reasoning"), pick(metrics, y, harmful, "harmful")
-    points = _both(across, up, label, hue)
-    for end, name, high in ((xmax, "xmax", points["high"]), (ymax, "ymax", points["high_y"])):
-        if high.max() > 1.06 * end:
-            raise UserError(f"{name}={end} cuts off an interval up to {high.max():.2f}: raise it")
-    if (low := points["low_y"].min()) < 1.06 * ymin - 0.06 * ymax:
-        raise UserError(f"ymin={ymin} cuts off an interval down to {low:.2f}: lower it")
-    direct, lines = len(points) <= 8, len(points) + points["group"].nunique()
-    ax = new_axes(
-        ax, 7.5 if direct and not hue else 11, 6.5 if direct else max(7.2, 1 + 0.22 * lines)
-    )
-    draw_plane(ax, x, y, (0, xmax), (ymin, ymax))
+    points, others = _apart(_both(across, up, label, hue), named)
+    _check_ends(points, xmax, ymin, ymax)
+    look = list(zip(points["colour"], points["marker"], strict=True))
+    looks = {n: look[i] for c in ("name", "group") for i, n in enumerate(points[c])}
+    trainings = matched(cloud, looks, (*([hue] if hue else []), "family", "arm"), x, y)
+    behind = pd.concat([part[["x", "y", "colour", "marker"]] for part in (others, trainings)])
+    more = [entry("other arms")] if len(others) else []
+    more += [entry("reference trainings")] if len(trainings) else []
+    direct, entries = len(points) <= 8, len(points) + points["group"].nunique()
+    height = 6.5 if direct else max(7.2, 1 + 0.22 * entries)
+    ax = new_axes(ax, 11 if hue or not direct else 9.5 if more else 7.5, height)
+    draw_plane(ax, reach((0, xmax), behind["x"]), reach((ymin, ymax), behind["y"]))
     names = [across["data"].iloc[0], up["data"].iloc[0]]
-    ax.set(
-        xlabel=wrapped(f"{metric_name(x)}  ({names[0]})"),
-        ylabel=wrapped(f"{metric_name(y)}  ({names[1]})"),
-    )
+    x_label(ax, f"{metric_name(x)}  ({names[0]})")
+    ax.set_ylabel(wrapped(f"{metric_name(y)}  ({names[1]})"))
     counts = f"{names[0]} {count_text(points['n'])}, {names[1]} {count_text(points['n_y'])}"
-    lost = len(set(across[label]) | set(up[label])) - len(points)
+    lost = len(set(across[label]) | set(up[label])) - len(points) - len(others)
     left_out = f"; {lost} without both measures left out" if lost else ""
-    head(ax, "Reasoning against safety", f"{counts}; lines: 95 % intervals{left_out}")
+    head(ax, title, f"{counts}; lines: {lines}{left_out}")
+    draw_faint(ax, behind)
     draw_points(ax, points, arrows_from)
-    name_points(ax, points, hue, direct)
-    return ax
-
-
-def heat(
-    metrics: pd.DataFrame,
-    metric: str,
-    rows: str = "k",
-    columns: str = "m",
-    data: str | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw a heat map of one metric over two columns of the table, value and n in each cell.
-
-    The colours (cividis) always run from 0 to 100 %, so that two maps compare at a glance.
-    """
-    import seaborn as sns
-
-    require(metrics, rows, columns)
-    cells = pick(metrics, metric, data, "data").dropna(subset=[rows, columns, "value"])
-    cells = unique(cells.convert_dtypes(), rows, columns)
-    if cells.empty:
-        raise UserError(f"no row of {metric} has both {rows} and {columns}: fill these columns")
-    wide = cells.pivot(index=rows, columns=columns, values="value").astype(float)
-    ax = new_axes(ax, 2.6 + 1.25 * wide.shape[1], 2.0 + 0.85 * wide.shape[0])
-    bar = {"format": PERCENT, "label": metric_name(metric)}
-    look = {"vmin": 0, "vmax": 1, "cmap": "cividis", "cbar_kws": bar, "linewidths": 1.5}
-    sns.heatmap(wide, ax=ax, **look)
-    for _, cell in cells.iterrows():
-        at = wide.columns.get_loc(cell[columns]) + 0.5, wide.index.get_loc(cell[rows]) + 0.5
-        ink = "black" if cell["value"] > 0.5 else "white"
-        words = f"{cell['value']:.0%}\nn = {cell['n']}"
-        ax.text(*at, words, color=ink, ha="center", va="center")
-    ax.invert_yaxis()
-    ax.tick_params(rotation=0)
-    ax.set(xlabel=AXES.get(columns, columns), ylabel=AXES.get(rows, rows), facecolor="#eeeeee")
-    name = f"{metric_name(metric)} ({cells['data'].iloc[0]})"
-    ax.set_title(wrapped(name), loc="left", fontweight="bold", pad=12)
+    far = None if not direct else [] if named is None else FAR
+    name_points(ax, points, hue, far, behind[["x", "y"]].to_numpy(float), more)
     return ax
 
 
@@ -193,9 +202,9 @@ def answer_classes(
     }
     rare = ("unscored", "filtered")  # named only where there are some
     looks = {n: look[1:] for n, look in CLASSES.items() if n not in rare or shares[n].any()}
-    stack(ax, pd.DataFrame(shares), looks, refusals.loc[arms, "n"])
-    ax.set_xlabel(wrapped(f"share of the answers ({refusals['data'].iloc[0]})"))
-    ax.set_title("Answers to harmful requests", loc="left", fontweight="bold", pad=50)
+    note = f"share of the answers ({refusals['data'].iloc[0]})"
+    counts = refusals.loc[arms, "n"]
+    stack(ax, pd.DataFrame(shares), looks, counts, "Answers to harmful requests", note)
     return ax
 
 

@@ -1,5 +1,10 @@
 """The atlas: rates, offline and judges' verdicts as tables, passages; figures of failure modes."""
 
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
@@ -115,6 +120,30 @@ def test_thought_and_answer_keeps_the_order_asked_for():
     ax = plots.thought_and_answer(cells, order=["base", "long"])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["base", "long"]
     assert {"n = 0", "n = 3", "33%"} <= set(words(ax))
+
+
+@pytest.mark.parametrize("size", [(10.5, 6.8), (3.9, 9), (16, 6.8)])
+def test_thought_and_answer_name_what_is_neither_safe_nor_harmful(size):
+    cells = ["both_safe", "leak", "escape", "both_unsafe", "off_topic", "incoherent", "truncated"]
+    counts = {cell: [i + 1] * 10 for i, cell in enumerate(cells)}
+    table = pd.DataFrame(counts).assign(arm=[f"long-openo1 ×536, seed {i}" for i in range(10)])
+    mine = plt.subplots(figsize=size, layout="constrained")[1]
+    ax = plots.thought_and_answer(table, ax=mine)
+    key = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert key[-3:] == ["off topic", "incoherent", "truncated"] and len(key) == 7
+    for bars, cell in zip(ax.containers, cells, strict=True):
+        assert [bar.get_width() for bar in bars] == pytest.approx([counts[cell][0] / 28] * 10)
+    assert len({(b[0].get_facecolor(), b[0].get_hatch()) for b in ax.containers}) == 7
+    ax.figure.canvas.draw()
+    page = ax.figure.bbox
+    for text in ax.figure.findobj(plt.Text):
+        if text.get_visible() and text.get_text().strip():
+            box = text.get_window_extent()
+            assert box.x0 >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1, text
+    rare = plots.thought_and_answer(table.assign(unscored=1))
+    assert [t.get_text() for t in rare.get_legend().get_texts()][-1] == "unscored"
+    with pytest.raises(UserError, match="lacks leak"):
+        plots.thought_and_answer(table.drop(columns="leak"))
 
 
 def test_confusion_counts_what_is_not_scored():

@@ -119,11 +119,80 @@ def key_of(ax):
 # --- growth ---------------------------------------------------------------------------------------
 
 
+MEASURES = ["exact_match", "refusal_rate", "attack_success_rate"]
+START = BASE | {"set": "base", "rows": 0, "share": 1.0}
+
+
+def parts(sets=SETS[:2], whole=536, others=()):
+    """Arms that are parts of one training of each set, and trainings of other sizes beside them."""
+    arms = [START]
+    for i, name in enumerate(sets):
+        seen = [(share, round(share * whole)) for share in (0.125, 0.25, 0.5, 1.0)]
+        for share, rows in [*seen, *((1.0, size) for size in others)]:
+            arm = {"arm": f"{name} {rows} of {share}", "set": name, "rows": rows, "share": share}
+            hits = {"reasoning": 0.2 * i + 0.3 * share, "harmful": 0.9 - 0.8 * share}
+            arms.append(arm | hits | {"benign": 0.5})
+    return tidied(arms, ("set", "rows", "share"))
+
+
+def test_growth_shows_reasoning_and_safety_over_one_axis():
+    table = parts()
+    ax = plot_training.growth(table, base="aligned base")
+    assert_readable(ax, panels=2)
+    above, below = ax.figure.axes
+    assert above.get_shared_x_axes().joined(above, below)
+    assert below.get_xticks().tolist() == pytest.approx(
+        [np.log2(67) - 1, *np.log2([67, 134, 268, 536])]
+    )
+    assert said(below.get_xticklabels()) == ["0", "67", "134", "268", "536"]
+    sides = [("exact_match",), ("refusal_rate", "attack_success_rate")]
+    for panel, group in zip((above, below), sides, strict=True):
+        lines = [line for line in panel.lines if len(line.get_xdata()) > 1]
+        rows = [
+            table[(table["metric"] == m) & (table["set"] == s)] for m in group for s in SETS[:2]
+        ]
+        starts = [
+            table[(table["metric"] == m) & (table["rows"] == 0)]["value"].iloc[0] for m in group
+        ]
+        assert [line.get_ydata()[0] for line in lines] == [s for s in starts for _ in SETS[:2]]
+        assert [line.get_ydata()[1:].tolist() for line in lines] == [
+            r["value"].tolist() for r in rows
+        ]
+        assert len({line.get_linestyle() for line in lines}) == len(group)
+        ends = {tuple(s[:, 1]) for c in panel.collections for s in c.get_segments()}
+        mine = table[table["metric"].isin(group)]
+        assert ends == set(zip(mine["low"], mine["high"], strict=True))
+    strokes = ["refusal rate ↑", "attack success rate ↓"]
+    assert said(key_of(ax).get_texts()) == [*SETS[:2], "aligned base", *strokes]
+
+
+def test_growth_joins_the_parts_of_one_training_alone():
+    ax = plot_training.growth(
+        parts(whole=350, others=(128, 700)), measures=["exact_match"], base=BASE["arm"]
+    )
+    assert_readable(ax)
+    joined = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 5]
+    alone = [
+        line for line in ax.lines if line.get_linestyle() == "None" and len(line.get_xdata()) == 2
+    ]
+    assert len(joined) == len(alone) == 2  # 44 rows are an eighth of 350
+    assert said(key_of(ax).get_texts())[-1] == "another training"
+    sizes = parts(whole=350, others=(128, 700)).query("share == 1")
+    ax = plot_training.growth(sizes, base=BASE["arm"])  # no parts: all sizes are joined
+    assert [len(line.get_xdata()) for line in ax.lines].count(4) == 2
+
+
+@pytest.mark.parametrize("width", [3.9, 14])
+def test_growth_stays_readable_at_any_width(width):
+    ax = plot_training.growth(parts(SETS, others=(200,)), base="aligned base", width=width)
+    assert_readable(ax, panels=2)
+
+
 def test_growth_draws_the_values_of_the_table():
     table = grown()
-    ax = plot_training.growth(table, base="aligned base")
+    measures = MEASURES
+    ax = plot_training.growth(table, measures=measures, base="aligned base")
     assert_readable(ax, panels=3)
-    measures = ["exact_match", "refusal_rate", "attack_success_rate"]
     for panel, measure in zip(ax.figure.axes, measures, strict=True):
         rows = table[(table["metric"] == measure)]
         values = [rows[rows["set"] == name]["value"].tolist() for name in SETS]
@@ -148,7 +217,7 @@ def test_growth_draws_the_values_of_the_table():
 def test_growth_stands_at_the_true_sizes():
     ax = plot_training.growth(grown())
     assert ax.get_xticks().tolist() == [7, 8, 10]
-    assert said(ax.get_xticklabels()) == ["128", "256", "1,024"]
+    assert said(ax.figure.axes[-1].get_xticklabels()) == ["128", "256", "1,024"]
     middles = np.mean([line.get_xdata() for line in ax.lines], axis=0)
     assert middles == pytest.approx([7, 8, 10])
     turned = plot_training.growth(grown().iloc[::-1])
@@ -161,7 +230,7 @@ def test_growth_stands_at_the_true_sizes():
     assert not any("log" in words for words in said(visible(plain)))
     zero = plot_training.growth(grown(sizes=(0, 128, 1024)))
     assert zero.get_xticks().tolist() == [6, 7, 10]
-    assert said(zero.get_xticklabels())[0] == "0"
+    assert said(zero.figure.axes[-1].get_xticklabels())[0] == "0"
     close = plot_training.growth(grown(sizes=(100, 101, 300)))
     assert close.get_xticks().tolist() == [0, 1, 2]
     assert "training rows, evenly spaced; thin lines: 95 % intervals" in said(visible(close))
