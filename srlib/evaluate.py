@@ -29,6 +29,7 @@ from . import (
     preference_rows,
     preferences,
     prompts,
+    reference,
     replies,
     resident,
     served,
@@ -252,6 +253,13 @@ class Study:
                 for i, loss in enumerate(record["loss"], start=1)
             ]
         return pd.DataFrame(table, columns=["arm", "step", "tokens", "loss"])
+
+    def reference(self, **kept):
+        """Give the kept study's trainings (`reference.trainings`, which says what `kept` picks), to
+        draw behind this run's points: a DataFrame; None where this run has another model or data,
+        or nothing is kept."""
+        same = all(self.values[name] == value for name, value in reference.MADE_WITH.items())
+        return reference.trainings(**kept) if same else None
 
     def judge(self, rows, parts=judges.PARTS) -> dict:
         """What each judge of the parameters says of a table's rows: judge -> `judges.grade`."""

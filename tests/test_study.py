@@ -433,7 +433,8 @@ def test_the_notebook_runs_on_what_is_there(tmp_path, several):
     folder = tmp_path / "mine/06_verdicts"
     assert json.loads((folder / "run.json").read_text())["status"] == "done"
     drawn = {f.stem for f in (folder / "figures").glob("*.png")}
-    assert drawn == ({"trade_off", "trade_off_2", "claims"} if several else set())
+    planes = {f"{name}{end}" for name in ("trade_off", "every_arm") for end in ("", "_2")}
+    assert drawn == ({*planes, "claims"} if several else set())
     claims = pd.read_csv(folder / "claims.csv").set_index("claim")
     assert claims.loc["C2", "runs"] == 2 * several
     assert claims.loc["C2", "verdict"] == ("supported" if several else "not testable")
