@@ -35,6 +35,8 @@ def matched(
     for column in known:
         names = names.where(names.notna(), cloud[column].where(cloud[column].isin(list(looks))))
     kept = cloud.assign(_name=names).dropna(subset=["_name", x, y])
+    if {"arm", "seed"} <= set(kept):  # one training may be in several families
+        kept = kept.drop_duplicates(["arm", "seed"])
     colours, markers = ([looks[name][part] for name in kept["_name"]] for part in (0, 1))
     return pd.DataFrame({"x": kept[x], "y": kept[y], "colour": colours, "marker": markers})
 

@@ -145,7 +145,8 @@ def _grow(ax: Axes, line: pd.DataFrame, at: np.ndarray, start: tuple, x: str, lo
     ends = zip(start, (at[joined], line["value"][joined]), strict=True)
     ax.plot(*map(np.concatenate, ends), **marks, markevery=slice(len(start[0]), None))
     if not joined.all():
-        ax.plot(at[~joined], line["value"][~joined], **marks | ALONE)
+        edge = {"mec": look["color"], "mew": 2.2} if "mfc" in look else {}  # open marks keep colour
+        ax.plot(at[~joined], line["value"][~joined], **marks | ALONE | edge)
 
 
 def _growing(

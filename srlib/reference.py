@@ -19,6 +19,7 @@ from .params import place
 
 MADE_WITH = {"model": "embedded", "reasoning_data": "stories", "harmful_data": "harmful"}
 CONDITION = ["arm", "family", "set", "amount", "form", "share"]
+NAMES = ["seed", "data", "kind", "id"]  # what names a completion of a condition
 RATES = ["exact_match", "refusal_rate", "attack_success_rate", "over_refusal_rate"]
 
 
@@ -43,6 +44,8 @@ def trainings(
     for column, values in kept.items():
         wanted = values if isinstance(values, (list, tuple, set)) else [values]
         graded = graded[graded[column].isin(wanted)]
+    # Two notebooks that ask one training keep its rows twice.
+    graded = graded.drop_duplicates([*CONDITION, *(c for c in NAMES if c in graded)])
     graded["arm"] = graded["arm"].str.replace(r", seed -?\d+$", "", regex=True)
     rates = tidy(graded, by=[*CONDITION, "seed", "kind"])
     rates = rates[rates["metric"].isin(RATES)]  # each of these belongs to one kind of rows

@@ -145,8 +145,10 @@ def test_without_trainings_of_its_families_the_plane_is_as_it_was(empty):
 
 
 def test_a_cloud_is_found_by_the_names_of_arms_without_a_hue():
-    ax = plots.trade_off(plane(), cloud=cloud().assign(family=None, arm="short-cot"))
-    assert len(marks(ax, faint=True)) == 20
+    behind = cloud().assign(family=None, arm="short-cot", seed=range(20))
+    ax = plots.trade_off(plane(), cloud=pd.concat([behind, behind]))  # in two families, say
+    faint = [line for line in ax.lines if line.get_alpha() == 0.35]
+    assert sum(len(line.get_xdata()) for line in faint) == len(marks(ax, faint=True)) == 20
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["reference trainings"]
 
 

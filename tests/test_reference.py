@@ -46,6 +46,14 @@ def test_a_row_is_a_training_with_its_rates(kept):
     assert not table.duplicated([*reference.CONDITION, "seed"]).any()
 
 
+def test_a_training_that_two_notebooks_kept_counts_once(kept):
+    file, once = kept / "study/graded.csv", reference.trainings(folder=kept)
+    twice = pd.read_csv(file)
+    wrong = twice[twice["arm"] == "long ×536"].assign(correct=True, label="refusal")
+    pd.concat([twice, twice, wrong]).to_csv(file, index=False)
+    pd.testing.assert_frame_equal(reference.trainings(folder=kept), once)
+
+
 def test_rows_are_picked_by_a_value_or_several(kept):
     assert len(reference.trainings(folder=kept, share=1, amount=0)) == 2
     assert set(reference.trainings(folder=kept, family=["direct", "other"])["amount"]) == {8}
