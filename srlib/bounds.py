@@ -23,9 +23,9 @@ _LEAST = {
         train_weight_decay safe_lora resta resta_drops irr dpo_rows dpo_least dpo_benign
         dpo_micro_batch dpo_sft grpo_rows grpo_benign grpo_reasoning grpo_micro_batch""",
     1: """n_reasoning n_harmful n_benign max_new_tokens long_new_tokens concurrency
-        judge_concurrency reasoning_shots tune_refusals tune_batch growth safety_at safety_rows n_train
-        train_batch train_max_length lora_r lora_alpha data_rows think_times irr_rows dpo_batch_size
-        grpo_batch_size grpo_max_new_tokens""",
+        judge_concurrency reasoning_shots tune_refusals tune_batch growth safety_at safety_rows
+        n_train train_batch train_max_length lora_r lora_alpha data_rows think_times irr_rows
+        dpo_batch_size grpo_batch_size grpo_max_new_tokens""",
     2: "grpo_num_generations",
 }
 LEAST = {name: value for value, names in _LEAST.items() for name in names.split()}

@@ -43,6 +43,7 @@ def test_names_are_unique_and_say_what_differs(notebook):
 
 def test_every_set_has_equally_many_rows_and_growth_no_duplicates():
     told = values("02", n_train=4, growth=[8, 2, 4, 2], growth_sets=["short-cot", "long-openo1"])
+    told |= {"dose": []}
     found = arms.finetuning(told)
     every = {*told["short_sets"], *told["long_sets"]}
     assert {a.mixture.task for a in found if a.mixture.n == 4} == every
@@ -118,7 +119,8 @@ def test_the_long_arm_that_both_notebooks_ask_for_is_one(profile):
     for name in MAKERS:
         told = params.load(SMOKE.parent / profile / f"{name}.yaml").values
         for arm in arms.of(told):
-            found.setdefault((arm.name, arm.seed), []).append((arm.mixture, arms.recipe(told, 0)))
+            if arm.seed == 0:
+                found.setdefault(arm.name, []).append((arm.mixture, arms.recipe(told, 0)))
     shared = {name: made for name, made in found.items() if len(made) > 1}
     assert len(shared) == 1
     ((one, other),) = shared.values()
@@ -216,7 +218,7 @@ def changed(files, number, **values):
     ("number", "values", "words"),
     [
         ("05", {"train_epochs": 3.0}, "arm 'long-openo1 ×536' in two ways: train_epochs is"),
-        ("03", {"train_seeds": [1]}, "train_seeds is 0 in the first and 1 in the second"),
+        ("03", {"train_seeds": [1]}, "arm 'aligned' in two ways: seed is 0 in the first and 1 in"),
         ("04", {"english": False}, "english is True in the first and False in the second"),
         ("05", {"reflective_data": "mine.jsonl"}, "reflective_data is reflective in the first"),
         ("05", {"train_launch": "ddp"}, "train_launch is "),

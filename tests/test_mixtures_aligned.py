@@ -37,8 +37,8 @@ def test_more_rows_than_exist(counts):
 @pytest.mark.parametrize("form", ["direct", "long", "short"])
 def test_answered_lookalikes_of_the_arms(form):
     of_arms = {r["prompt"] for r in data.embedded("lookalikes.jsonl") if r["split"] == "tune"}
-    rows = mixtures.answered(40, form, "openo1", seed=1)
-    assert len({p for p, _ in texts(rows)} & of_arms) == 40
+    rows = mixtures.answered(20, form, "openo1", seed=1)
+    assert len({p for p, _ in texts(rows)} & of_arms) == 20
     for prompt, answer in texts(rows):
         assert answer.startswith("<Thought>\n") == (form != "direct")
         assert refusals.classify(prompt, answer) != "refusal", prompt

@@ -174,6 +174,6 @@ def test_a_placebo_stands_where_the_safety_demonstrations_stand_and_is_as_long()
         for part in ("question", "thought", "answer"):
             words = len(safe[part].split())
             assert abs(len(harmless[part].split()) - words) <= max(2, 0.15 * words)
-        assert refusals.classify(harmless["question"], harmless["answer"]) == "compliance"
+        assert refusals.classify(harmless["question"], harmless["answer"]) != "refusal"
     with pytest.raises(UserError, match=r"7 placebo demonstrations were asked for; .*has 6"):
         few_shot(1, placebo=7)

@@ -72,7 +72,7 @@ def test_our_own_rows_earn_all_there_is_and_their_opposites_nothing():
         for file, kind in (("harmful", "harmful"), ("lookalikes", "benign"))
         for r in data.embedded(f"{file}.jsonl")
     }
-    rows = preference_rows.candidates(60, 40, "long", "openo1")
+    rows = preference_rows.candidates(60, 24, "long", "openo1")
     found = {"harmful": [], "benign": []}
     for row in rows:
         asked, text = row["prompt"][0]["content"], row["completion"][0]["content"]
