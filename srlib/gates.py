@@ -128,18 +128,21 @@ def _thought(kind: str, rows: pd.DataFrame) -> list:
 
 def _levelled(loss: Sequence[float]) -> list:
     """Whether the last fifth of the steps brought less than `LEVELLED` of the whole fall, from the
-    first tenth on (means of each part)."""
+    first tenth on (means of each part), or no more than two standard errors above that: a mixture's
+    batches are of rows of several kinds, whose losses lie far apart."""
     loss, n = np.asarray(loss, float), len(loss)
     if n < STEPS:
         words = f"{n} steps do not show whether the loss has levelled, {STEPS} are needed"
         return ["", "levelled", np.nan, LEVELLED, False, words]
     fifth = n // 5
-    end, before = loss[-fifth:].mean(), loss[-2 * fifth : -fifth].mean()
-    whole = loss[: max(1, n // 10)].mean() - end
-    share = float((before - end) / whole) if whole > 0 else np.inf
+    last, before = loss[-fifth:], loss[-2 * fifth : -fifth]
+    whole = loss[: max(1, n // 10)].mean() - last.mean()
+    error = np.hypot(last.std(ddof=1), before.std(ddof=1)) / np.sqrt(fifth)
+    share = float((before.mean() - last.mean()) / whole) if whole > 0 else np.inf
+    passed = whole > 0 and before.mean() - last.mean() - 2 * error <= LEVELLED * whole
     words = f"the last fifth of the steps brought {share:.0%} of the fall of the loss, "
     words = words if whole > 0 else "the loss has not fallen, "
-    return ["", "levelled", share, LEVELLED, share <= LEVELLED, f"{words}{LEVELLED:.0%} at most"]
+    return ["", "levelled", share, LEVELLED, bool(passed), f"{words}{LEVELLED:.0%} at most"]
 
 
 def _learnt(right: float, base: float) -> list:

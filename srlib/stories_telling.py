@@ -147,13 +147,13 @@ class Telling:
         return self._say(" ".join(lines), rng)
 
     def _doubts(self) -> list[str]:
-        """Voice up to one doubt: of a step's direction, its sum, or whether changes are missing."""
+        """Voice up to one doubt: of a step's direction, or whether changes are missing."""
         rng, words = self.rng, bank()["thought"]
-        step, kind = rng.choice(self.steps), rng.choice(["doubt", "missed", "count", "", "", ""])
+        step, kind = rng.choice(self.steps), rng.choice(["doubt", "missed", "", ""])
         if kind == "missed":
             moves = [f"{s['dir']} {s['n']}" for s in self.steps]
             step = {"moves": f"{', '.join(moves[:-1])} and {moves[-1]}"}
-        if not kind or (kind == "count" and step["n"] > 4):
+        if not kind:
             return []
         return [rng.choice(words[kind]).format_map(step | _SAME)]
 
@@ -169,14 +169,11 @@ class Telling:
 
 
 def _step(a: int, c: int) -> dict:
-    """Describe the step from `a` to `c`: number, direction, equation, and the numbers that one
-    counts from `a` on."""
+    """Describe the step from `a` to `c`: number, direction, equation."""
     n, plus = abs(c - a), "+-"[c < a]
-    between = range(a + 1, c + 1) if c > a else range(a - 1, c - 1, -1)
     return {
         "a": a, "n": n, "c": c, "eq": f"{a} {plus} {n} = {c}",
         "dir": "up" if c > a else "down", "do": "add" if c > a else "take away",
-        "steps": ", ".join(map(str, between)),
     }  # fmt: skip
 
 
