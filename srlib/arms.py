@@ -77,6 +77,12 @@ def seeds(values: dict) -> list[int]:
     return list(dict.fromkeys(values.get("train_seeds", [values["seed"]])))
 
 
+def used(values: dict) -> list[int]:
+    """Give the seeds of the trainings that a notebook has a part in: notebook 05 takes the first
+    alone, and one without arms has the aligned base's."""
+    return [*dict.fromkeys(arm.seed for arm in of(values))] or seeds(values)[:1]
+
+
 def agree(files: Iterable[params.ParamFile]) -> None:
     """Check that an arm of one name is made in one way by all notebooks of a profile.
 

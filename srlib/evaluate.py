@@ -231,7 +231,7 @@ class Study:
     def serve(self) -> None:
         """Make all that is to be served, the aligned base and the arms, and see that the server has
         it: UserError as `served.require` raises it, for all of them at once."""
-        bases = arms.seeds(self.values) if self.values["align"] else []
+        bases = arms.used(self.values) if self.values["align"] else []
         wanted = {self.base_name(seed): self._start(seed) for seed in bases}
         wanted |= {arm.name: self.base_of(arm) for arm in arms.of(self.values)}
         for name, folder in self.values.get("more_arms", {}).items():

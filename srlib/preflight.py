@@ -63,7 +63,7 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     tunings = {}  # of the aligned base, by seed
     if values["align"]:
         finetune.Recipe(batch_size=values["tune_batch"]).split(processes)
-        for seed in arms.seeds(values):
+        for seed in arms.used(values):
             tunings[seed] = mixtures.aligned_rows(safety_tuning(values), seed)
             asked = [row["prompt"][0]["content"] for row in tunings[seed]]
             data.check_disjoint(asked, prompts_of, "the aligned base")

@@ -89,7 +89,7 @@ def of(values: dict, rows: dict[str, list]) -> Work:
         trained[*same, method] = one
         asked |= {(*same, method, "samples"): samples} if samples.rows else {}
     if values["align"]:
-        bases = {(*same, "aligned", seed): _tuning(values, seed) for seed in arms.seeds(values)}
+        bases = {(*same, "aligned", seed): _tuning(values, seed) for seed in arms.used(values)}
         trained = bases | trained
     judged, calls = _judged(values, len(asked) * len(rows["harmful"]), room)
     full = values.get("train_method") == "full"
@@ -99,7 +99,7 @@ def of(values: dict, rows: dict[str, list]) -> Work:
 def _conditions(values: dict) -> list[tuple[str, prompts.Style, bool]]:
     """Name, style and whether it thinks, of everything that is put all evaluation rows."""
     plain, made = prompts.direct(), arms.of(values)
-    bases = arms.seeds(values) if values["align"] else [values["seed"]]
+    bases = arms.used(values) if values["align"] else [values["seed"]]
     found = [(f"base, {seed}", plain, False) for seed in bases]
     first = not made and "reasoning_shots" not in values  # notebook 00
     if values["align"] and (first or "judges" in values):

@@ -140,7 +140,7 @@ def test_load_is_deterministic_and_covers_categories(name, kind):
     assert {(r.data, r.kind) for r in rows} == {(name, kind)}
     assert len({r.id for r in rows}) == 24
     assert all(bool(r.gold) == (kind == "reasoning") for r in rows)
-    tuned = data.load(name, kind, 60, part="tune")
+    tuned = data.load(name, kind, 40, part="tune")
     assert not {r.id for r in tuned} & {r.id for r in data.load(name, kind, 60)}
 
 

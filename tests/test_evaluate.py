@@ -59,7 +59,7 @@ def test_bad_input_is_one_clear_line(values, change, words):
 
 
 def test_evaluation_rows_that_were_trained_on_are_found(values, tmp_path):
-    tuned = [r for r in data.embedded("harmful.jsonl") if r["split"] == "tune"]
+    tuned = [r for r in data.embedded("harmful.jsonl") if r["split"] == "base"]
     file = tmp_path / "mine.jsonl"
     file.write_text("\n".join(json.dumps({"prompt": r["prompt"].upper()}) for r in tuned))
     change = {"harmful_data": str(file), "n_harmful": len(tuned), "tune_refusals": len(tuned)}
@@ -161,14 +161,15 @@ def test_files_for_real_models_are_sound_and_their_sets_mix(file, tmp_path):
 
 def test_several_arms_are_checked_before_any_is_trained(tmp_path):
     known = params.signature("02_long_cot_finetuning")
-    values = params.check({"outputs": str(tmp_path), "n_train": 8, "growth": [4, 8]}, known, "t")
+    values = params.check({"outputs": str(tmp_path), "n_train": 8, "n_plain": 8}, known, "t")
     evaluate.preflight(values)
     for change, words in (
         ({"long_sets": ["long-openo"], "growth_sets": []}, "did you mean 'long-openo1'"),
         ({"long_sets": ["long-think"]}, "growth_sets names 'long-openo1'"),
-        ({"n_train": 999, "growth": [4]}, "usable ones|usable rows"),
+        ({"n_plain": 999}, "999 .*were asked for|it has 280|there are 280"),
+        ({"dose": [0.3]}, "dose holds 0.3"),
         ({"over_length": "cut"}, "error, drop"),
-        ({"train_method": "qlora"}, "lora, full"),
+        ({"train_method": "qlora", "dose": []}, "lora, full"),
         ({"train_batch": 6, "train_micro_batch": 4}, "no multiple"),
         ({"more_arms": {"mine": str(tmp_path)}}, "holds no adapter_config"),
     ):
@@ -178,7 +179,7 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
     values = params.check({"outputs": str(tmp_path), "n_train": 8}, known, "t")
     for change, words in (
         ({"safety_rows": [999]}, "999 training rows of 'reflective'"),
-        ({"safety_rows": []}, "safety_rows"),
+        ({"safety_at": 0}, "safety_at"),
         ({"more_forms": ["haiku"]}, "use one of direct, one-line"),
     ):
         with pytest.raises(UserError, match=words):
@@ -186,7 +187,7 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
     known = params.signature("05_mitigations")
     values = params.check({"outputs": str(tmp_path), "n_train": 8}, known, "t")
     for change, words in (
-        ({"dpo_rows": 999}, "999 rows of 'harmful' were asked for; it has 108"),
+        ({"dpo_rows": 999}, "999 training rows of 'reflective' were asked for; it has 96"),
         ({"dpo_rate": 0.0}, "rate is 0.0; give a number above 0"),
         ({"dpo_form": "haiku"}, "use one of direct, one-line"),
         ({"grpo_rows": 4, "grpo_data": "lookalikes"}, "benign rows, and reasoning rows"),
