@@ -29,7 +29,6 @@ from . import (
     preference_rows,
     preferences,
     prompts,
-    reference,
     replies,
     resident,
     served,
@@ -258,6 +257,8 @@ class Study:
         """Give the kept study's trainings (`reference.trainings`, which says what `kept` picks), to
         draw behind this run's points: a DataFrame; None where this run has another model or data,
         or nothing is kept."""
+        from . import reference  # pandas
+
         same = all(self.values[name] == value for name, value in reference.MADE_WITH.items())
         return reference.trainings(**kept) if same else None
 

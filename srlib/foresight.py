@@ -53,6 +53,10 @@ def check(values: dict, prompts_of: list[str], outputs) -> None:
 def _growth(values: dict) -> None:
     """Notebook 02 compares a short and a long-CoT set as they grow."""
     grown = values.get("growth_sets")
+    if grown is not None and not (values["growth"] or values["dose"]):
+        raise UserError(
+            "growth and dose are both empty, and more rows are compared with fewer: give one of them"
+        )
     for family in ("short_sets", "long_sets") if grown is not None else ():
         if not set(grown) & set(values[family]):
             raise UserError(

@@ -22,7 +22,7 @@ def values(number, tmp_path, **changes):
     [
         ("01", {"reasoning_shots": []}, r"reasoning_shots is \[\], .* give at least two"),
         ("01", {"safety_shots": [2]}, "give at least two"),
-        ("02", {"growth": []}, "growth .* give at least two"),
+        ("02", {"growth": [], "dose": []}, "growth and dose are both empty"),
         ("02", {"growth_sets": []}, "growth_sets names none of short_sets"),
         ("02", {"growth_sets": ["short-cot"]}, r"none of long_sets \(long-openo1\)"),
         ("02", {"lora_targets": ["q_prj"]}, "'q_prj', which is no linear layer of embedded; did y"),
