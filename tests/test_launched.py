@@ -220,7 +220,7 @@ def test_what_cannot_be_launched_here_is_told_before_anything_starts(tmp_path, m
         with pytest.raises(UserError, match=words):
             launched.of(name)
     known = params.signature("02_long_cot_finetuning")
-    told = {"outputs": str(tmp_path), "n_train": 8, "growth": [4, 8], "train_launch": "cpu"}
+    told = {"outputs": str(tmp_path), "n_train": 8, "n_plain": 8, "train_launch": "cpu"}
     told |= {"train_batch": 4, "tune_batch": 4}
     values = params.check(told, known, "t")
     evaluate.preflight(values)

@@ -122,12 +122,12 @@ def test_fine_tuned_arms_are_recorded_and_shared(smoke):
         json.loads((place / "out/smoke" / name / "run.json").read_text())["arms"]
         for name in NAMES[2:4]
     )
-    assert {"long-openo1 ×4", "short-cot ×2"} <= set(second) and "long-openo1 ×4" in third
-    assert second["long-openo1 ×4"] == third["long-openo1 ×4"]  # made once, found again
+    assert {"long-openo1 ×8", "direct-answers ×8"} <= set(second) and "long-openo1 ×8" in third
+    assert second["long-openo1 ×8"] == third["long-openo1 ×8"]  # made once, found again
     for record in [*second.values(), *third.values()]:
         assert record["tokens"] > record["completion_tokens"] > 0
         assert len(record["loss"]) == record["steps"] > 0 and record["dropped"] == 0
-    assert third["long-openo1 ×4 + 2 template"]["rows"] == 6
+    assert third["long-openo1 ×8 + 2 template"]["rows"] == 10
     balance = pd.read_csv(place / "out/smoke" / NAMES[3] / "balance.csv")
     assert balance["measure"].iloc[0] == "area covered"
     table = pd.read_csv(place / "out/smoke" / NAMES[3] / "metrics.csv")
@@ -141,7 +141,7 @@ def test_protections_of_every_family_are_on_the_plane(smoke):
         table["family"]
     )
     trained = json.loads((place / "out/smoke/05_mitigations/run.json").read_text())["arms"]
-    dpo, grpo = (trained[f"long-openo1 ×4, {name}"] for name in ("DPO", "GRPO"))
+    dpo, grpo = (trained[f"long-openo1 ×8, {name}"] for name in ("DPO", "GRPO"))
     assert dpo["rows"] == sum(dpo["kept"].values()) > 0 and len(dpo["margin"]) == dpo["steps"]
     assert len(grpo["reward"]) == grpo["steps"] > 0
 

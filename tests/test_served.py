@@ -158,10 +158,11 @@ pytestmark = pytest.mark.usefixtures("without_mirror")
 SMALL = {
     "profile": "small", "dtype": "float32", "n_reasoning": 1, "n_harmful": 2, "n_benign": 1,
     "batch_size": 3, "tune_refusals": 5, "tune_lookalikes": 1, "tune_instructions": 1,
-    "tune_arithmetic": 1, "tune_epochs": 1.0,
+    "tune_epochs": 1.0, "tune_batch": 2,
 }  # fmt: skip
 ARMS = SMALL | {
-    "long_new_tokens": 12, "long_set": "long-openo1", "n_train": 2, "lora_layers": 0.2,
+    "long_new_tokens": 12, "long_set": "long-openo1", "n_train": 2, "n_plain": 1,
+    "lora_layers": 0.2,
     "data_forms": [], "ptst": False, "protect": [], "safe_lora": [], "resta": [], "irr": [],
 }  # fmt: skip
 
