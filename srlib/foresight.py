@@ -55,7 +55,8 @@ def _growth(values: dict) -> None:
     grown = values.get("growth_sets")
     if grown is not None and not (values["growth"] or values["dose"]):
         raise UserError(
-            "growth and dose are both empty, and more rows are compared with fewer: give one of them"
+            "growth and dose are both empty, and more rows are compared with fewer: give one of "
+            "them"
         )
     for family in ("short_sets", "long_sets") if grown is not None else ():
         if not set(grown) & set(values[family]):
