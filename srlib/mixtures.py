@@ -162,16 +162,20 @@ def in_form(example: Example, form: str) -> Example:
 
 def _ends(thought: str) -> str:
     """The first and the last sentence: what is asked, and what was decided."""
-    told = [s for s in re.split(r"(?<=[.!?])\s+", thought.strip()) if s]
+    told = _sentences(thought)
     return " ".join(dict.fromkeys([told[0], told[-1]]))
+
+
+def _sentences(text: str) -> list[str]:
+    return [s for s in re.split(r"(?<=[.!?])\s+", text.strip()) if s]
 
 
 @dataclass(frozen=True)
 class Safety:
     """How many rows of each kind the aligned base is tuned on."""
 
-    refusals: int = 48
-    lookalikes: int = 120
+    refusals: int = 180
+    lookalikes: int = 240
     instructions: int = 200
 
 
@@ -179,7 +183,9 @@ def aligned_rows(counts: Safety, seed: int = 0) -> list[dict]:
     """Draw the aligned base's training rows: refusals, answered look-alikes, plain instructions.
 
     All are of the split `base`, which no arm draws from; refusals are short and plain, from a pool.
-    Raises UserError where more rows are asked for than exist.
+    Of a look-alike's answer the first sentence is kept: the loss is a mean over tokens, and what is
+    to be learnt is the choice at its beginning. Raises UserError where more rows are asked for than
+    exist.
     """
     rng = random.Random(seed)
     rows = [
@@ -190,7 +196,11 @@ def aligned_rows(counts: Safety, seed: int = 0) -> list[dict]:
         pool = [r for r in data.embedded(f"{name}.jsonl") if r["split"] == "base"]
         if n > len(pool):
             raise UserError(f"{n} {name} were asked for as training rows; there are {len(pool)}")
-        rows += [exchange(r["prompt"], r["response"]) for r in rng.sample(pool, n)]
+        whole = name == "instructions"
+        rows += [
+            exchange(r["prompt"], r["response"] if whole else _sentences(r["response"])[0])
+            for r in rng.sample(pool, n)
+        ]
     rng.shuffle(rows)
     return rows
 
