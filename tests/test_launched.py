@@ -116,7 +116,10 @@ def test_two_processes_killed_and_resumed_train_what_one_does(
     assert len(set(theirs["loss"])) > 6  # a curve, not a line
     same_weights(folder, alone)
     kept = {"adapter_config.json", "adapter_model.safetensors", "done", "run.json", "README.md"}
-    assert {f.name for f in folder.iterdir()} == kept
+    parts = {f"after-{share:g}" for share in finetune.PARTS}
+    assert {f.name for f in folder.iterdir()} == kept | parts
+    for part in parts:  # the adapter as it was on the way
+        same_weights(folder / part, alone / part)
 
     monkeypatch.setattr(finetune, "fit", None)
     monkeypatch.setattr(launched, "train", None)
