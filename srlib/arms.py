@@ -167,7 +167,7 @@ def _name(mixture: Mixture, values: dict, seed: int, share: float = 1.0) -> str:
     size = f"×{mixture.n + mixture.plain}"
     if mixture.tokens:
         size = f"{mixture.tokens} tokens" + (f" + {mixture.plain}" if mixture.plain else "")
-    return f"{mixture.task} {size}{safe}{part}{of_seed(values, seed)}"
+    return f"{mixture.task} {size}{safe}{of_seed(values, seed)}{part}"
 
 
 def whole(arm: Arm, values: dict) -> Arm:

@@ -108,15 +108,24 @@ class Base:
 
 
 def part_folder(arm: Path, share: float) -> Path:
-    """Give where an arm's adapter is as it was after a share of its training: one of PARTS, or 1.0
-    for the whole. Raises UserError for a part that was not kept."""
-    folder = arm if share == 1 else arm / f"after-{share:g}"
+    """Give where an arm's adapter is as it was after a share of its training: one of PARTS, in a
+    folder beside the arm's, or 1.0 for the whole. Raises UserError for a part that was not kept."""
+    folder = _beside(arm, share) if share < 1 else arm
     if not store.is_done(folder):
         raise UserError(
-            f"{arm} holds no adapter from after {share:g} of its training; remove the folder to "
-            "train the arm anew"
+            f"the adapter from after {share:g} of a training is not there any more ({folder}); "
+            f"remove {arm} to train the arm anew"
         )
     return folder
+
+
+def _beside(arm: Path, share: float) -> Path:
+    return arm.with_name(f"{arm.name}-at-{share:g}")
+
+
+def _parts(recipe: Recipe) -> tuple[float, ...]:
+    """Shares of a training after which its adapter is one of a training on fewer rows."""
+    return PARTS if recipe.method == "lora" and recipe.schedule.startswith("constant") else ()
 
 
 def tuned(base: Base, arm: Path, recipe: Recipe) -> Base:
@@ -159,6 +168,8 @@ def train(
                     recipe.split(how.processes)
                     _, torn = trainer.last_checkpoint(folder / how.checkpoints())
                     launched.train(how, folder, launched.job(*told, how, torn))
+            for share in _parts(recipe):
+                store.mark_done(_beside(folder, share))
             store.mark_done(folder)
             for left in folder.glob("checkpoints*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -242,10 +253,8 @@ def fit(
             callbacks=[trainer.bar(name), trainer.keeper(recipe.checkpoint_minutes)],
         )  # fmt: skip
         fit.remove_callback(PrinterCallback)  # it prints every loss
-        if recipe.method == "lora":
-            fit.add_callback(
-                trainer.parts(fit, lambda share: folder / f"after-{share:g}", PARTS, sharded)
-            )
+        parts = {share: _beside(folder, share) for share in _parts(recipe)}
+        fit.add_callback(trainer.parts(fit, parts, sharded))
         result = fit.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save(fit, folder, dtype if recipe.method == "full" else "", sharded)
     torch.use_deterministic_algorithms(False)
@@ -253,7 +262,12 @@ def fit(
         told = {"name": name, "base": lm.card(), "recipe": asdict(recipe), **counts}
         told |= {"resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0}
         told |= {"torn_checkpoints": torn + found, "seconds": round(time.time() - began, 1)}
-        store.write_json(folder / "run.json", told | _record(fit, result, launch))
+        told |= _record(fit, result, launch)
+        store.write_json(folder / "run.json", told)
+        for share, part in parts.items():
+            steps = trainer.steps_of(share, told["steps"])
+            seen = {"name": f"{name} at {share:g}", "steps": steps, "loss": told["loss"][:steps]}
+            store.write_json(part / "run.json", told | seen)
 
 
 def _record(fit, result, launch: launched.Launch | None) -> dict:

@@ -174,19 +174,21 @@ def keeper(minutes: float):
     return Keeper()
 
 
-def parts(fit, folder_of, shares: tuple[float, ...], sharded: bool):
+def steps_of(share: float, steps: int) -> int:
+    """Give how many of a training's steps a share of it is, 1 at least."""
+    return max(1, round(share * steps))
+
+
+def parts(fit, folders: dict[float, Path], sharded: bool):
     """Make a trainer callback that keeps the adapter after each of these shares of the steps, in
-    the folder that `folder_of` names for it, marked as whole."""
+    its folder."""
     from transformers import TrainerCallback
 
     class Parts(TrainerCallback):
         def on_step_end(self, args, state, control, **_):
-            for share in shares:
-                if state.global_step != max(1, round(share * state.max_steps)):
-                    continue
-                save(fit, folder_of(share), "", sharded)
-                if state.is_world_process_zero:
-                    store.mark_done(folder_of(share))
+            for share, folder in folders.items():
+                if state.global_step == steps_of(share, state.max_steps):
+                    save(fit, folder, "", sharded)
 
     return Parts()
 

@@ -10,7 +10,7 @@ from srlib.errors import UserError
 from srlib.finetune import Base, Recipe
 from srlib.mixtures import Safety
 
-TINY = Recipe(epochs=1, batch_size=4, rate=1e-3, lora_layers=0.2)
+TINY = Recipe(epochs=1, batch_size=4, rate=1e-3, lora_layers=0.2, schedule="constant")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,9 @@ def test_the_adapter_is_kept_after_parts_of_its_training(arm):
     kept = [(part / "adapter_model.safetensors").read_bytes() for part in parts]
     assert parts[-1] == folder and len({*kept}) == 3  # of 4 steps, 1/8 and 1/4 are the first
     assert all((part / "adapter_config.json").exists() for part in parts)
-    with pytest.raises(UserError, match=r"no adapter from after 0\.3 of its training"):
+    record = json.loads((parts[2] / "run.json").read_text())
+    assert (record["name"], record["steps"], len(record["loss"])) == ("tiny arm at 0.5", 2, 2)
+    with pytest.raises(UserError, match=r"from after 0\.3 of a training is not there"):
         finetune.part_folder(folder, 0.3)
 
 

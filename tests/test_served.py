@@ -202,7 +202,7 @@ def test_arms_behind_a_server_score_as_they_do_here(place, served_as, anything, 
     out, here = place
     told = {"outputs": str(out), "backend": "server", "address": anything}
     monkeypatch.setattr(server, "cards", lambda where: {"something else": {"id": "it"}})
-    with pytest.raises(UserError, match=r"does not serve 'aligned-.* 'long-openo1_2-.*vllm serve"):
+    with pytest.raises(UserError, match=r"does not serve 'aligned-.* 'long-openo1_3-.*vllm serve"):
         study(**told)
     monkeypatch.undo()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
