@@ -154,6 +154,9 @@ def test_the_notebooks_of_a_profile_share_their_completions(smoke):
     assert all(run["aligned"] == runs[0]["aligned"] for run in runs)
     asked = {name: arm["folder"] for run in runs for name, arm in run.get("arms", {}).items()}
     made = {d.name for d in (folder / "arms").iterdir() if d.is_dir()}
+    parts = {name for name in made if "-at-" in name}  # of a training, beside it
+    assert {name.partition("-at-")[0] for name in parts} < {*asked.values()}
+    made -= parts
     fitted = {runs[0]["aligned"]["folder"], *asked.values()}
     assert len(fitted) == 1 + len(asked) and fitted <= made
     mended = {name.split("-")[0] for name in made - fitted}  # in notebook 05, not trained
