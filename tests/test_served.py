@@ -161,7 +161,7 @@ SMALL = {
     "tune_epochs": 1.0, "tune_batch": 2,
 }  # fmt: skip
 ARMS = SMALL | {
-    "long_new_tokens": 12, "long_set": "long-openo1", "n_train": 2, "n_plain": 1,
+    "long_new_tokens": 14, "long_set": "long-openo1", "n_train": 2, "n_plain": 1,
     "lora_layers": 0.2,
     "data_forms": [], "ptst": False, "protect": [], "safe_lora": [], "resta": [], "irr": [],
 }  # fmt: skip
