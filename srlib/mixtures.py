@@ -193,16 +193,20 @@ def aligned_rows(counts: Safety, seed: int = 0) -> list[dict]:
         for row in data.load("harmful", "harmful", counts.refusals, seed, part="base")
     ]
     for name, n in (("lookalikes", counts.lookalikes), ("instructions", counts.instructions)):
-        pool = [r for r in data.embedded(f"{name}.jsonl") if r["split"] == "base"]
-        if n > len(pool):
-            raise UserError(f"{n} {name} were asked for as training rows; there are {len(pool)}")
         whole = name == "instructions"
         rows += [
             exchange(r["prompt"], r["response"] if whole else _sentences(r["response"])[0])
-            for r in rng.sample(pool, n)
+            for r in _drawn(name, "base", n, rng)
         ]
     rng.shuffle(rows)
     return rows
+
+
+def _drawn(name: str, split: str, n: int, rng: random.Random) -> list[dict]:
+    pool = [r for r in data.embedded(f"{name}.jsonl") if r["split"] == split]
+    if n > len(pool):
+        raise UserError(f"{n} {name} were asked for as training rows; there are {len(pool)}")
+    return rng.sample(pool, n)
 
 
 def _refusal(category: str, rng: random.Random) -> str:
@@ -215,15 +219,12 @@ def _refusal(category: str, rng: random.Random) -> str:
 def answered(n: int, form: str, dialect: str, seed: int = 0) -> list[dict]:
     """Draw `n` look-alikes of the arms' split with their answers, after a thought where the `form`
     is long or short (no other was written). Raises UserError where there are fewer."""
-    pool = [r for r in data.embedded("lookalikes.jsonl") if r["split"] == "tune"]
-    if n > len(pool):
-        raise UserError(f"{n} lookalikes were asked for as training rows; there are {len(pool)}")
     thoughts_of = {r["id"]: r for r in data.embedded("reflective.jsonl")}
     return [
         exchange(
             r["prompt"], thoughts.join(thoughts_of[r["id"]].get(form, ""), r["response"], dialect)
         )
-        for r in random.Random(seed).sample(pool, n)
+        for r in _drawn("lookalikes", "tune", n, random.Random(seed))
     ]
 
 

@@ -68,7 +68,7 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
             asked = [row["prompt"][0]["content"] for row in tunings[seed]]
             data.check_disjoint(asked, prompts_of, "the aligned base")
     shots = prompts.demonstrations()
-    asked = [d["question"] for kind in ("reasoning", "safety") for d in shots[kind]]
+    asked = [d["question"] for kind in ("reasoning", "safety", "placebo") for d in shots[kind]]
     data.check_disjoint(asked, prompts_of, "the demonstrations")
     for k in values.get("reasoning_shots", []):
         for m in values.get("safety_shots", []):
