@@ -142,9 +142,10 @@ def test_questions_read_well(problems):
         assert p.question[-1] in ".?"
 
 
-def test_deterministic_across_processes():
+@pytest.mark.parametrize("task", ["wordproblems", "stories"])
+def test_deterministic_across_processes(task):
     code = (
-        "import hashlib; from srlib.wordproblems import make;"
+        f"import hashlib; from srlib.{task} import make;"
         "print(hashlib.sha256(repr(make(80, 7, 'eval')).encode()).hexdigest())"
     )
     digests = {
