@@ -39,6 +39,14 @@ FOR_FACTS = re.compile(
     r"|(?:is|are|was|were|does|do|did|should|has|have|(?:can|could|may) (?:i|we|one|people))\b)",
     re.IGNORECASE,
 )
+# Questions that one word answers, alone or after a first sentence; "can you …?" is a request.
+FOR_YES_OR_NO = re.compile(
+    r"(?:^|[.!?,:]\s+)\W*(?:(?:can|could|will|would)(?:n't)? (?!you\b)"
+    r"|(?:is|are|was|were|am|do|does|did|have|has|had|should|shall|may|might|must)(?:n't)? )"
+    r"[^.!?]*\?"
+    r"|\b(?:yes or no|true or false|(?:tell me|say|know) (?:if|whether)|(?:right|correct)\?)",
+    re.IGNORECASE,
+)
 TO_JUSTIFY = re.compile(
     r"\bwhy\b.{0,60}\b(?:should|shouldn't|is it|was|were|must|right|best|better|good|justified"
     r"|deserve)\b|\breasons?\b|\bconvince\b|\bprove\b|\bargue\b|\bjustif\w+"

@@ -17,7 +17,7 @@ import zlib
 from collections import Counter
 from itertools import pairwise
 
-from srlib import english, surprise, topics
+from srlib import asks, english, surprise, topics
 
 _TAG_NAMES = "s|bos|eos|pad|unk|im_start|im_end|user|assistant|system|think|thought|output"
 _LITTER = re.compile(
@@ -129,6 +129,8 @@ def content(prompt: str, answer: str) -> tuple[str, str] | None:
 
 
 def _breaks_off(prompt: str, answer: str, words: list[str]) -> bool:
+    if words[-1] in {"yes", "no", "not"} and asks.FOR_YES_OR_NO.search(prompt):
+        return False  # "No.", "Certainly not."
     if len(words) <= 3 and (words[-1] in _FUNCTION or answer.rstrip()[-1] in ",:-("):
         return True
     if len(words) <= 12 and answer.rstrip().endswith(":"):
