@@ -93,6 +93,11 @@ class Study:
     def _first(self) -> int:
         return arms.seeds(self.values)[0]
 
+    @property
+    def made_safe(self) -> list[str]:
+        """The names of the aligned bases that this run has loaded."""
+        return list(self._aligned)
+
     def base_name(self, seed: int) -> str:
         """Give what tables call the aligned base of a seed."""
         return f"aligned base{arms.of_seed(self.values, seed)}"

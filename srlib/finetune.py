@@ -224,7 +224,6 @@ def fit(
     launch: launched.Launch | None = None, torn: int = 0,
 ) -> None:  # fmt: skip
     """Train, and leave the weights and run.json in `folder`. Every process of a launch calls it."""
-    import torch
     from datasets import Dataset, disable_progress_bars
     from transformers import PrinterCallback, set_seed
 
@@ -243,9 +242,7 @@ def fit(
     rows, counts = within(name, lm.tokenizer, rows, recipe)
     place = folder / (launch.checkpoints() if launch else "checkpoints")
     checkpoint, found = trainer.last_checkpoint(place)
-    # The same seed, the same adapter: deterministic kernels, where there are any.
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    with models.quiet():
+    with trainer.deterministic(), models.quiet():
         fit = trainer.on(lm)(
             model=lm.model, args=_arguments(lm, recipe, place, dtype, launch),
             train_dataset=Dataset.from_list(rows), processing_class=lm.tokenizer,
@@ -257,7 +254,6 @@ def fit(
         fit.add_callback(trainer.parts(fit, parts, sharded))
         result = fit.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save(fit, folder, dtype if recipe.method == "full" else "", sharded)
-    torch.use_deterministic_algorithms(False)
     if ranks.rank() == 0:
         told = {"name": name, "base": lm.card(), "recipe": asdict(recipe), **counts}
         told |= {"resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0}

@@ -173,7 +173,6 @@ def check_rows(name: str, rows: list[dict], p: Preference) -> None:
 
 
 def _fit(name, base, rows, p: Preference, folder: Path, outputs: Path, dtype: str) -> None:
-    import torch
     from datasets import Dataset, disable_progress_bars
     from transformers import PrinterCallback, set_seed
 
@@ -185,9 +184,7 @@ def _fit(name, base, rows, p: Preference, folder: Path, outputs: Path, dtype: st
         lm.model.set_attn_implementation("eager")  # its backward pass is the faster one there
     rows, counts = trainers.within(name, lm, rows, p)
     checkpoint, torn = trainer.last_checkpoint(folder / "checkpoints")
-    # The same seed, the same adapter: deterministic kernels, where there are any.
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    with models.quiet():
+    with trainer.deterministic(), models.quiet():
         fit = trainers.on(
             lm, p, folder / "checkpoints", train_dataset=Dataset.from_list(rows),
             processing_class=lm.tokenizer, peft_config=finetune.lora(lm.model, p),
@@ -196,7 +193,6 @@ def _fit(name, base, rows, p: Preference, folder: Path, outputs: Path, dtype: st
         fit.remove_callback(PrinterCallback)  # it prints every loss
         result = fit.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         fit.model.save_pretrained(folder)  # the adapter alone; always safetensors
-    torch.use_deterministic_algorithms(False)
     record = {
         "name": name,
         "base": lm.card(),
