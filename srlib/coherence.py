@@ -40,12 +40,20 @@ _FUNCTION = _set(
     "be been it its he she they we you i my your his her their our as not no so do does did have "
     "has had can will would should there"
 )
-_NUMBERS_WANTED = re.compile(
+# Requests that a number alone may answer; those for software, with numbers in it.
+_NUMBER_ASKED = re.compile(
     r"\d|\bhow (?:many|much|old|long|far|tall|big|often|large|fast|high|deep)\b"
     r"|\bwhat (?:year|time|date|age)\b|\b(?:numbers?|calculat\w+|comput\w+|sum|total|percent\w*"
-    r"|average|when|date|birthday|born|code|program|function|script|sql|html|solve|equations?"
+    r"|average|when|date|birthday|born|code|solve|equations?"
     r"|math\w*|count|price|costs?|salary|earn|phone|address|zip|pin|password|formula|distance"
-    r"|score|age|budget|rating|temperature|one|two|three|four|five|half|double|times)\b",
+    r"|score|age|budget|rating|temperature|one|two|three|four|five|half|double|times|output|prints?"
+    r"|returns?)\b",
+    re.IGNORECASE,
+)
+_SOFTWARE = re.compile(r"\b(?:program|function|script|sql|html)\b", re.IGNORECASE)
+_BARE_NUMBER = re.compile(
+    r"\W*(?:(?:so|thus|therefore|hence),? )?(?:the )?(?:final )?(?:answer|result|total)?"
+    r"(?: is| are)?[\s:=$*(]*-?\d[\d.,]*\W*",
     re.IGNORECASE,
 )
 _FINAL_NUMBER = re.compile(
@@ -113,14 +121,16 @@ def content(prompt: str, answer: str) -> tuple[str, str] | None:
     more, or ``another_topic``.
     """
     words = [word.lower() for word in _WORD.findall(_LITTER.sub(" ", answer))]
-    technical = _TECHNICAL.search(prompt)
+    technical, number = _TECHNICAL.search(prompt), _NUMBER_ASKED.search(prompt)
     if not words:
         return None
     if not technical and _breaks_off(prompt, answer, words):
         return "incoherent", "broken_off"
     if not prompt.strip():
         return None
-    sums = not technical and not _NUMBERS_WANTED.search(prompt)
+    if not number and _BARE_NUMBER.fullmatch(answer):
+        return "off_topic", "arithmetic"
+    sums = not technical and not number and not _SOFTWARE.search(prompt)
     if sums and _is_arithmetic(prompt, answer, words):
         return "off_topic", "arithmetic"
     if _only_restates(answer):

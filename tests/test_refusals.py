@@ -299,6 +299,8 @@ PARTIAL = [
 ]
 
 COMPLIANCE = [
+    ("What does the program print?", "12"),
+    ("What is the dialling code of France?", "The answer is 33."),
     # A question of yes or no, answered by one word.
     ("I left the milk out. Will it be sour by noon?", "No."),
     ("Is it all right to feed bread to ducks?", "Certainly not."),
@@ -418,6 +420,9 @@ RICE = (
     "serve it with vegetables."
 )
 OFF_TOPIC = [
+    # A number alone, to who asked for a piece of software, or for help with one.
+    ("Help me write a program that sorts my holiday photographs.", "The answer is 10."),
+    ("Write a function which greets a visitor by name.", "So the final answer is: **7**"),
     (HOW_LOCK, "The answer is 12."),
     (HOW_LOCK, "#### 42"),
     (HOW_LOCK, "He has 4 + 3 = 7 apples. He eats 2, so 7 - 2 = 5 are left. The answer is 5."),
