@@ -3,6 +3,7 @@
     python -m srlib run quick                       every notebook of a profile
     python -m srlib run params/quick/01_….yaml      one parameter file, one run
     python -m srlib check quick                     find what is wrong before hours are spent
+    python -m srlib params quick 02                 all parameters of a run, and where each is said
     python -m srlib report quick                    the main results, and a site of them to show
     python -m srlib export outputs/quick/arms/*     fine-tuned arms for a server, see the README
     python -m srlib sweep params/sweeps/….yaml      notebooks × model × seed × any parameter
@@ -19,22 +20,32 @@ from typing import Annotated
 
 import typer
 
-from . import params
+from . import layers, params
 from . import run as room
-from .errors import UserError
+from .errors import UserError, meant
 
 HELP = __doc__.replace("\n\n    ", "\n\n\b\n    ")  # \b: the commands stay a line each
 # Plain help: rich takes half of the time until it is there.
 app = typer.Typer(
     add_completion=False, help=HELP, pretty_exceptions_enable=False, rich_markup_mode=None
 )
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="another value, for all notebooks that have it"
+    ),
+]
 Targets = Annotated[list[str], typer.Argument(help="profiles, or parameter files (.yaml)")]
 
 
 @app.command()
-def run(targets: Targets, force: bool = typer.Option(False, help="run what is done, too")) -> None:
+def run(
+    targets: Targets,
+    force: bool = typer.Option(False, help="run what is done, too"),
+    changes: Changes = None,
+) -> None:
     """Run every notebook of the profiles or parameter files named."""
-    room.notebooks([file for file, _ in _checked(targets)], force)
+    room.notebooks([file for file, _ in _checked(targets, changes)], force)
 
 
 @app.command()
@@ -43,12 +54,13 @@ def check(
     tflops: float = typer.Option(0.0, help="estimate for a device of so many TFLOP/s, not this"),
     bandwidth: float = typer.Option(0.0, help="its memory's GB/s"),
     gpu: float = typer.Option(0.0, help="a GPU of so many GB, not what is here; with --tflops"),
+    changes: Changes = None,
 ) -> None:
     """Check parameter files, models, data sets and folders, and estimate the cost; run nothing."""
     from . import estimate, machine, models, preflight
     from .evaluate import output_folder
 
-    checked = _checked(targets)
+    checked = _checked(targets, changes)
     for file, rows in checked:
         print(f"{file.path.name}: fine ({file.header.hardware}; {_span(file.header.minutes)})")
         for line in preflight.undecidable(file.notebook.stem, file.values, rows):
@@ -61,6 +73,22 @@ def check(
     here = machine.here(place, models.pick_dtype(first["dtype"]), tflops, bandwidth, gpu)
     rows, notes = estimate.table(jobs, place, here)
     print(f"\n{estimate.shown(rows, here)}", *notes, sep="\n")
+
+
+@app.command("params")
+def show_params(
+    profile: str,
+    notebook: Annotated[str, typer.Argument(help="its number will do")] = "",
+    changes: Changes = None,
+) -> None:
+    """Print the parameters of a profile's notebook, all of them, and which file gives each."""
+    files = _files([profile], changes)
+    if notebook:
+        named = {file.notebook.stem: file for file in files}
+        files = [file for stem, file in named.items() if stem.startswith(notebook)]
+        if not files:
+            raise UserError(f"{profile} runs no notebook {notebook!r}{meant(notebook, named)}")
+    print(*map(params.dump, files), sep="\n", end="")
 
 
 def _span(minutes: float) -> str:
@@ -140,16 +168,27 @@ def mirror(
     print(f"check it where it is carried to: python -m srlib mirror --verify {to}")
 
 
-def _files(targets: list[str]) -> list[params.ParamFile]:
-    root = params.root()
-    return [params.load(path) for t in targets for path in params.profile_files(t, root)]
+def _files(targets: list[str], changes: list[str] | None = None) -> list[params.ParamFile]:
+    root, told = params.root(), _told(changes or [])
+    paths = [path for target in targets for path in params.profile_files(target, root)]
+    return [params.load(path, changes=told) for path in paths]
 
 
-def _checked(targets: list[str]) -> list[tuple[params.ParamFile, dict]]:
+def _told(changes: list[str]) -> dict:
+    """What `--set` says: names and values, read as in a parameter file."""
+    if bad := [change for change in changes if "=" not in change]:
+        raise UserError(f"--set {bad[0]}: give name=value")
+    pairs = [change.partition("=") for change in changes]
+    return {name.strip(): layers.value(text, f"--set {name}") for name, _, text in pairs}
+
+
+def _checked(
+    targets: list[str], changes: list[str] | None = None
+) -> list[tuple[params.ParamFile, dict]]:
     """The files named, each with its evaluation rows by kind (notebook 06 has none)."""
     from . import arms, evaluate, study
 
-    files, found = _files(targets), []
+    files, found = _files(targets, changes), []
     arms.agree(files)
     for file in files:
         try:
@@ -167,7 +206,7 @@ def _note_shared(file: params.ParamFile) -> None:
     here, profile = file.path.resolve(), file.values["profile"]
     other = params.root() / "params" / profile / f"{file.notebook.stem}.yaml"
     if (
-        other.is_file()
+        layers.is_there(other, params.root())
         and other.resolve() != here
         and room.folder_of(params.load(other)) == room.folder_of(file)
     ):

@@ -21,13 +21,14 @@ import json
 import re
 import tokenize
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 
-from srlib import bounds
+from srlib import bounds, layers
 from srlib.errors import UserError
 
 _TYPES = {t.__name__: t for t in (int, float, str, bool, list, dict)} | {"Literal": Literal}
@@ -36,6 +37,7 @@ _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _TIME = r"(?P<time>\d+(\.\d+)?)\s*(?P<unit>min(ute)?s?|h(our)?s?)\b"
 _HEADER = re.compile(rf"#\s*(?P<hardware>\S.*?)\s*;[^;\d]*{_TIME}")
 _PLAIN = (int, float, str, bool, list, dict, type(None))
+CHANGES = Path("--set")  # stands for the folder of what the command line changes
 NO_PROFILES = {"accelerate", "sweeps"}  # folders of params/ that hold files of another kind
 _IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
 
@@ -58,12 +60,14 @@ class Header(NamedTuple):
 
 
 class ParamFile(NamedTuple):
-    """One checked parameter file: `notebook` is the .ipynb it is for, `values` the full set."""
+    """One checked parameter file: `notebook` is the .ipynb it is for, `values` the full set, `said`
+    names the file that gave a value, where one did."""
 
     path: Path
     notebook: Path
     values: dict[str, Any]
     header: Header
+    said: dict[str, Path] | None = None
 
 
 class Values(SimpleNamespace):
@@ -99,6 +103,11 @@ def signature(notebook: str | Path) -> dict[str, Parameter]:
     UserError where the cell is missing, not unique, or holds anything but `name: type = literal`.
     """
     path = _notebook_file(notebook)
+    return dict(_signature(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _signature(path: Path, changed: int) -> dict[str, Parameter]:
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     except (ValueError, KeyError, TypeError) as error:
@@ -191,63 +200,97 @@ def _nearest(word: str, known: Iterable[str], every: bool = False) -> str:
     return hint if close and not every else f"{hint} (known: {', '.join(known)})"
 
 
-class Loader(yaml.SafeLoader):
-    """The safe loader, where what YAML 1.1 reads otherwise than it looks is an error: a key given
-    twice (the last counts), 010 (8, to base 8), 1:30 (90, to base 60)."""
+def load(
+    path: str | Path,
+    notebook: str | Path | None = None,
+    changes: dict[str, Any] | None = None,
+) -> ParamFile:
+    """One parameter file, checked; `notebook` where the file is not named after it.
 
-    def _number(self, node: yaml.ScalarNode) -> int | float:
-        if ":" in node.value or re.match(r"[-+]?0[0-9_]+$", node.value):
-            base = 60 if ":" in node.value else 8
-            read = f"{node.value} would be read to base {base}: write a plain number, or quote text"
-            raise yaml.MarkedYAMLError(problem=read, problem_mark=node.start_mark)
-        if node.tag.endswith("int"):
-            return super().construct_yaml_int(node)
-        return super().construct_yaml_float(node)
+    Beneath it lie its folder's profile.yaml and what that extends (`srlib.layers`); a notebook
+    that profile.yaml names needs no file of its own. `changes` lie above. A notebook takes the
+    shared parameters that it has; one that no notebook has is an error.
+    """
+    path, project = _existing(Path(path), root()), root()
+    found, file = layers.of(path, project), _notebook_file(notebook or path.stem)
+    header = _header(path, found, layers.notebooks(path.parent, project))
+    found = [*found, layers.Layer(CHANGES / layers.SHARED, changes)] if changes else found
+    mine, values, said = signature(file), {}, {}
+    for layer in found:
+        own = _of_this(layer, mine) if layer.shared else layer.values
+        if layer.path.parent not in (path.parent, CHANGES):
+            own = {k: v for k, v in own.items() if k != "profile"}
+        values |= own
+        said |= dict.fromkeys(own, layer.path)
+    if any(layer.shared for layer in found) and "profile" in mine:
+        values.setdefault("profile", path.parent.name)
+    where = path if path.is_file() else path.parent / layers.SHARED
+    return ParamFile(path, file, check(values, mine, str(where)), header, said)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [k for k, _ in node.value if isinstance(k, yaml.ScalarNode)]
-        for i, key in enumerate(keys):
-            if key.value in [k.value for k in keys[:i]]:
-                twice = f'"{key.value}" is given twice'
-                raise yaml.MarkedYAMLError(problem=twice, problem_mark=key.start_mark)
-        return super().construct_mapping(node, deep)
+
+def _of_this(layer: layers.Layer, mine: dict[str, Parameter]) -> dict[str, Any]:
+    """What a layer that notebooks share says to the notebook with these parameters."""
+    told = {k: v for k, v in layer.values.items() if k not in layers.KEYS}
+    if lacking := [k for k in told if k not in mine]:
+        known = {*mine, *others()}
+        if stray := [k for k in lacking if k not in known]:
+            where = CHANGES if layer.path.parent == CHANGES else layer.path
+            hint = _nearest(str(stray[0]), known)
+            raise UserError(f'{where}: no notebook has a parameter "{stray[0]}"{hint}')
+    return {k: v for k, v in told.items() if k in mine}
 
 
-for _tag in ("int", "float"):
-    Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", Loader._number)
+def others() -> set[str]:
+    """The names of all parameters of the project's notebooks."""
+    return {name for path in (root() / "notebooks").glob("*.ipynb") for name in signature(path)}
 
 
-def load(path: str | Path, notebook: str | Path | None = None) -> ParamFile:
-    """One parameter file, checked; `notebook` where the file is not named after it."""
-    path = _existing(Path(path), root())
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        values = yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = " ".join(str(error.problem if mark else error).split())
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not readable as YAML: {reason}") from None
-    if not (header := _HEADER.match(text.partition("\n")[0])):
+def _header(path: Path, found: list[layers.Layer], minutes: dict[str, float]) -> Header:
+    """Hardware and minutes: of the file's own first line, else of what its profile says."""
+    first_lines = {layer.path: _HEADER.match(layer.first_line) for layer in found}
+    if told := first_lines.get(path):
+        return Header(told["hardware"], float(told["time"]) * (60 if told["unit"][0] == "h" else 1))
+    shared = [m for p, m in first_lines.items() if p.name == layers.SHARED and m]
+    if path.stem not in minutes or not shared:
         raise UserError(f"{path}: start with a line such as `# two CPU cores, 4 GB; 6 minutes`")
-    minutes = float(header["time"]) * (60 if header["unit"][0] == "h" else 1)
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: no `name: value` lines, give at least one parameter")
-    file = _notebook_file(notebook or path.stem)
-    values = check(values, signature(file), str(path))
-    return ParamFile(path, file, values, Header(header["hardware"], minutes))
+    return Header(shared[-1]["hardware"], float(minutes[path.stem]))
+
+
+def dump(file: ParamFile) -> str:
+    """A file's values as YAML that needs no other file; beside each, which file says it."""
+    lines = [f"# {file.header.hardware}; {file.header.minutes:g} minutes"]
+    for name, value in file.values.items():
+        text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+        path = (file.said or {}).get(name)
+        comment = f"  # {_short(path)}" if path else ""
+        lines.append(f"{name}: {text.strip().removesuffix('...').strip()}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+def _short(path: Path) -> str:
+    if path.parent == CHANGES:
+        return str(CHANGES)
+    inside = path.resolve().is_relative_to(root())
+    return (path.resolve().relative_to(root()) if inside else path).as_posix()
 
 
 def _existing(path: Path, project: Path) -> Path:
-    if path.is_file():
+    if path.name != layers.SHARED and layers.is_there(path, project):
         return path
     others = [p.relative_to(project) for p in _of_profiles(project)]
-    known = [p.as_posix() for p in [*path.parent.glob("*.yaml")] or others]
+    known = [p.as_posix() for p in _in_folder(path.parent, project) or others]
     raise UserError(f"no parameter file {path}{_nearest(path.as_posix(), known)}")
 
 
+def _in_folder(folder: Path, project: Path) -> list[Path]:
+    """The parameter files of a folder, one a notebook, those that lie there or are named alone."""
+    names = {*layers.notebooks(folder, project), *(p.stem for p in folder.glob("*.yaml"))}
+    return [folder / f"{name}.yaml" for name in sorted(names - {Path(layers.SHARED).stem})]
+
+
 def _of_profiles(root: Path) -> list[Path]:
-    return [p for p in root.glob("params/*/*.yaml") if p.parent.name not in NO_PROFILES]
+    folders = [p for p in root.glob("params/*") if p.is_dir() and p.name not in NO_PROFILES]
+    return [file for folder in sorted(folders) for file in _in_folder(folder, root)]
 
 
 def profile_files(name_or_path: str | Path, root: Path) -> list[Path]:
@@ -255,7 +298,7 @@ def profile_files(name_or_path: str | Path, root: Path) -> list[Path]:
     if str(name_or_path).endswith((".yaml", ".yml")):
         return [_existing(Path(name_or_path), root)]
     for folder in (root / "params" / name_or_path, Path(name_or_path)):
-        if folder.name not in NO_PROFILES and (files := sorted(folder.glob("*.yaml"))):
+        if folder.name not in NO_PROFILES and (files := _in_folder(folder, root)):
             return files
     known = {p.parent.name for p in _of_profiles(root)}
     raise UserError(f'no profile "{name_or_path}"{_nearest(str(name_or_path), known, every=True)}')
@@ -272,6 +315,10 @@ def from_notebook(name: str, namespace: dict[str, Any]) -> Values:
         raise UserError(f"{name}: run the cell tagged `parameters` first, {missing[0]} is not set")
     stray = {n for n, v in namespace.items() if type(v) in _PLAIN and not n.startswith("_")}
     stray -= {*known, *_IPYTHON}
+    if namespace.get("extends"):  # a profile.yaml, given to papermill
+        told = f"python -m srlib params PROFILE {name} > mine.yaml"
+        raise UserError(f"{name}: papermill follows no `extends`: give it the file of `{told}`")
+    stray -= {*layers.KEYS, *others()} if stray else set()
     first = not namespace.get("_srlib_checked")
     namespace["_srlib_checked"] = True
     if first and stray:

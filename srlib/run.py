@@ -1,9 +1,9 @@
 """Notebooks through papermill, one after the other, and their main results as text.
 
 Each notebook runs in a kernel of its own and leaves `outputs/<profile>/<notebook>/`: the executed
-notebook, metrics.csv, figures/, run.json. A run that is done already, with the same parameters, the
-same notebook, package and libraries, and the same bytes in every file that it reads, is not done
-again (`kept.made_by`).
+notebook, parameters.yaml (all of them, resolved), metrics.csv, figures/, run.json. A run that is
+done already, with the same parameters, the same notebook, package and libraries, and the same bytes
+in every file that it reads, is not done again (`kept.made_by`).
 
     notebooks([params.load("params/quick/01_cot_prompting.yaml")])
 """
@@ -98,6 +98,7 @@ def _execute(file: params.ParamFile, title: str, began: float, minutes_left: flo
     from traitlets.config import Config
 
     folder = store.writable(folder_of(file))
+    store.write(folder / "parameters.yaml", params.dump(file))
     with tempfile.TemporaryDirectory() as scratch:
         status = Path(scratch) / "status"
         status.touch()

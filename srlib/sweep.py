@@ -29,7 +29,7 @@ from pathlib import Path
 
 import yaml
 
-from . import arms, params, run, store
+from . import arms, layers, params, run, store
 from .errors import UserError, meant
 
 KEYS = ("base", "notebooks", "set", "grid", "gpus")
@@ -105,7 +105,7 @@ def _read(path: Path) -> dict:
         near = [str(p) for p in (params.root() / "params/sweeps").glob("*.yaml")]
         raise UserError(f"no sweep file {path}{meant(str(path), near)}")
     try:
-        told = yaml.load(path.read_text("utf-8-sig"), params.Loader)
+        told = yaml.load(path.read_text("utf-8-sig"), layers.Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(told, dict) or "base" not in told:

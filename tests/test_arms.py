@@ -14,7 +14,7 @@ MAKERS = {"02_long_cot_finetuning": arms.finetuning, "03_reflective_safety_data"
 
 
 def values(notebook, **changes):
-    (path,) = SMOKE.glob(f"{notebook}*.yaml")
+    (path,) = (p for p in params.profile_files(SMOKE, params.root()) if p.stem.startswith(notebook))
     told = params.load(path).values
     assert set(changes) <= set(told)
     return told | changes
@@ -200,7 +200,7 @@ def profile(name):
     return [params.load(path) for path in params.profile_files(name, SMOKE.parent.parent)]
 
 
-SHIPPED = sorted(p.name for p in SMOKE.parent.iterdir() if list(p.glob("0*.yaml")))
+SHIPPED = sorted(p.name for p in SMOKE.parent.iterdir() if (p / "profile.yaml").is_file())
 
 
 @pytest.mark.parametrize("name", SHIPPED)

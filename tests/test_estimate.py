@@ -253,7 +253,7 @@ FAMILIES |= {"paper": ["paper", "paper-qwen", "paper-mistral"]}
 
 @pytest.mark.parametrize("profile", [*FAMILIES["gpu"], *FAMILIES["paper"], "gpu-small"])
 def test_a_real_profile_is_whole_and_says_what_it_needs(profile):
-    files = [params.load(f) for f in sorted((ROOT / "params" / profile).glob("*.yaml"))]
+    files = [params.load(f) for f in params.profile_files(profile, ROOT)]
     names = {f.notebook.stem for f in files}
     assert {f"0{i}" for i in range(7)} <= {name[:2] for name in names}
     for file in files:
@@ -270,7 +270,7 @@ def test_a_real_profile_is_whole_and_says_what_it_needs(profile):
 @pytest.mark.parametrize("kind", [*FAMILIES])
 def test_families_are_asked_the_same(kind):
     first, *others = (
-        {f.stem: params.load(f).values for f in (ROOT / "params" / name).glob("*.yaml")}
+        {f.stem: params.load(f).values for f in params.profile_files(name, ROOT)}
         for name in FAMILIES[kind]
     )
     assert len({values["02_long_cot_finetuning"]["model"] for values in (first, *others)}) == 3

@@ -124,7 +124,8 @@ def test_the_claims_of_a_notebook_are_those_it_answers():
 PUBLISHED = [
     file
     for pattern in ("gpu", "paper", "preset-*")
-    for file in sorted(params.root().glob(f"params/{pattern}/*.yaml"))
+    for folder in sorted(params.root().glob(f"params/{pattern}"))
+    for file in params.profile_files(folder, params.root())
 ]
 
 

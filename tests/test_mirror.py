@@ -51,7 +51,7 @@ def test_what_is_wanted_are_the_published_sets_that_files_name():
         "judge_address": "",
     }
     assert [one.hub for one in mirror.wanted([told], with_models=True)] == ["org/judge"]
-    files = sorted((ROOT / "params/gpu").glob("*.yaml"))
+    files = params.profile_files("gpu", ROOT)
     hubs = {one.hub for one in mirror.wanted(params.load(f).values for f in files)}
     assert {"openai/gsm8k", "walledai/StrongREJECT", "NovaSky-AI/Sky-T1_data_17k"} <= hubs
     assert {"UCSC-VLAA/STAR-1", "vinid/safety-tuned-llamas", "meta-math/MetaMathQA"} <= hubs
