@@ -5,7 +5,7 @@
     python -m srlib check quick                     find what is wrong before hours are spent
     python -m srlib params quick 02                 all parameters of a run, and where each is said
     python -m srlib report quick                    the main results, and a site of them to show
-    python -m srlib export outputs/quick/arms/*     fine-tuned arms for a server, see the README
+    python -m srlib export outputs/quick/arms/*     fine-tuned arms for a server
     python -m srlib sweep params/sweeps/….yaml      notebooks × model × seed × any parameter
     python -m srlib mirror gpu --to DIR             published data, for a machine without network
 

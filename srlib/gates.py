@@ -53,16 +53,21 @@ def facts(
 
     losses: columns arm, step, loss, a row a step. bases: names of the bases made safe. Short sets
     do not think; rows of direct refusals do not either, so that an arm with such rows is held to
-    think about reasoning questions only. A part of a training (`share`) is there to show what
-    little training does: it need only finish.
+    think about reasoning questions only. A part of a training (`share`), or one on fewer rows than
+    another of its set, is there to show what little training does: it need only finish.
     """
     logs = {arm: rows.sort_values("step")["loss"].tolist() for arm, rows in losses.groupby("arm")}
-    known = {name: Facts(base=True) for name in bases}
+    known, wanted, most = {name: Facts(base=True) for name in bases}, list(wanted), {}
     for arm in wanted:
+        most[arm.mixture.task] = max(arm.mixture.n, most.get(arm.mixture.task, 0))
+    for arm in wanted:
+        if arm.share < 1 or arm.mixture.n < most[arm.mixture.task]:
+            known[arm.name] = Facts()
+            continue
         direct = arm.mixture.n_safety and arm.mixture.form == "direct"
         thinks = ("reasoning",) if direct else tuple(MEASURES)
-        thinks = () if arm.family == "short" or arm.share < 1 else thinks
-        own = arm.share == 1 and arm.mixture.task not in other_tasks
+        thinks = () if arm.family == "short" else thinks
+        own = arm.mixture.task not in other_tasks
         known[arm.name] = Facts(thinks, logs.get(arm.name, ()), own)
     return known
 

@@ -35,6 +35,16 @@ def installed(name: str) -> str:
     return version(name).partition("+")[0]  # a build of torch says +cpu
 
 
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_link_of_a_page_leads_somewhere(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text("utf-8"))
+    gone = [link for link in links if not (page.parent / link).exists()]
+    assert not gone
+
+
 def test_constraints_are_plain_sorted_pins():
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pins = [line for line in lines if not line.startswith("#")]

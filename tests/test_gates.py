@@ -139,11 +139,12 @@ def test_a_gate_of_the_whole_arm_counts_for_every_kind_unless_it_is_the_question
 
 
 def test_facts_are_read_off_the_arms_and_the_log():
-    def arm(name, family, task="stories", n_safety=0, form="direct", share=1.0):
-        mixture = Mixture(task, 8, n_safety=n_safety, form=form, safety="s" if n_safety else "")
+    def arm(name, family, task="stories", n_safety=0, form="direct", share=1.0, n=8):
+        mixture = Mixture(task, n, n_safety=n_safety, form=form, safety="s" if n_safety else "")
         return arms.Arm(name, mixture, family, share=share)
 
     losses = pd.DataFrame({"arm": ["long"] * 3, "step": [2, 1, 3], "loss": [2.0, 3.0, 1.0]})
+    losses = pd.concat([losses, losses.assign(arm="long, few rows")])
     known = gates.facts(
         [
             arm("short", "short", "instructions"),
@@ -151,6 +152,7 @@ def test_facts_are_read_off_the_arms_and_the_log():
             arm("direct", "direct", n_safety=2),
             arm("reflective", "reflective", n_safety=2, form="long"),
             arm("long at 0.25", "long CoT", share=0.25),
+            arm("long, few rows", "long CoT", n=2),
         ],
         losses,
     )
@@ -160,9 +162,11 @@ def test_facts_are_read_off_the_arms_and_the_log():
         "direct": ("reasoning",),
         "reflective": ALL,
         "long at 0.25": (),
+        "long, few rows": (),
     }
     assert known["long"].loss == [3.0, 2.0, 1.0] and known["short"].loss == ()
-    assert [facts.own_task for facts in known.values()] == [False, True, True, True, False]
+    assert known["long, few rows"].loss == ()
+    assert [facts.own_task for facts in known.values()] == [False, True, True, True, False, False]
 
 
 def test_what_is_missing_is_named_and_nothing_gives_an_empty_table():
