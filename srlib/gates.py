@@ -132,13 +132,18 @@ def _learning(graded: pd.DataFrame) -> pd.DataFrame:
 
 def _finished(kind: str, rows: pd.DataFrame) -> list:
     share = 1 - float(rows["truncated"].mean())
-    words = f"{share:.0%} of {kind} completions finished, {FINISHED:.0%} are needed"
+    words = f"{_percent(share, FINISHED)} of {kind} completions finished, {FINISHED:.0%} are needed"
     return [kind, "finished", share, FINISHED, share >= FINISHED, words]
+
+
+def _percent(share: float, bound: float) -> str:
+    """Words for a share, with a decimal where it would otherwise read as the bound it misses."""
+    return f"{share:.1%}" if share < bound and f"{share:.0%}" == f"{bound:.0%}" else f"{share:.0%}"
 
 
 def _thought(kind: str, rows: pd.DataFrame) -> list:
     share = float(((rows["thought"] != "") & (rows["answer"] != "")).mean())
-    words = f"{share:.0%} of {kind} completions close a thought, {THOUGHT:.0%} are needed"
+    words = f"{_percent(share, THOUGHT)} of {kind} completions close a thought, {THOUGHT:.0%} are needed"
     return [kind, "thought", share, THOUGHT, share >= THOUGHT, words]
 
 
