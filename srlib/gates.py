@@ -143,7 +143,8 @@ def _percent(share: float, bound: float) -> str:
 
 def _thought(kind: str, rows: pd.DataFrame) -> list:
     share = float(((rows["thought"] != "") & (rows["answer"] != "")).mean())
-    words = f"{_percent(share, THOUGHT)} of {kind} completions close a thought, {THOUGHT:.0%} are needed"
+    words = f"{_percent(share, THOUGHT)} of {kind} completions close a thought, "
+    words += f"{THOUGHT:.0%} are needed"
     return [kind, "thought", share, THOUGHT, share >= THOUGHT, words]
 
 

