@@ -26,16 +26,13 @@ KEYS = ("extends", "minutes")  # of a profile.yaml: they are no notebook's param
 
 
 class Layer(NamedTuple):
-    """One file: its `values`, and its first line, which says hardware and minutes."""
+    """One file: its `values`, its first line, which says hardware and minutes, and whether it is
+    `shared`: notebooks that lack one of its parameters pass it over."""
 
     path: Path
     values: dict[str, Any]
     first_line: str = ""
-
-    @property
-    def shared(self) -> bool:
-        """Whether notebooks that lack one of its parameters pass it over."""
-        return self.path.name == SHARED
+    shared: bool = False
 
 
 class Loader(yaml.SafeLoader):
@@ -64,28 +61,31 @@ for _tag in ("int", "float"):
     Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", Loader._number)
 
 
-def read(path: Path) -> Layer:
-    """Read one parameter file. Raises UserError for what is not YAML, or holds no parameters."""
+def value(text: str, where: str) -> Any:
+    """Read YAML, a whole file or one value. Raises UserError, which says where and which line."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        values = yaml.load(text, Loader)
+        return yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = " ".join(str(error.problem if mark else error).split())
         line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not readable as YAML: {reason}") from None
+        raise UserError(f"{where}{line}: not readable as YAML: {reason}") from None
+
+
+def read_text(path: Path) -> str:
+    """Read a YAML file's text. Raises UserError for what is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except ValueError as error:
+        raise UserError(f"{path}: not readable as YAML: {error}") from None
+
+
+def read(path: Path) -> Layer:
+    """Read one parameter file. Raises UserError for what is not YAML, or holds no parameters."""
+    values = value(text := read_text(path), str(path))
     if not isinstance(values, dict):
         raise UserError(f"{path}: no `name: value` lines, give at least one parameter")
-    return Layer(path, values, text.partition("\n")[0])
-
-
-def value(text: str, where: str) -> Any:
-    """Read one value as a parameter file would. Raises UserError, which says where."""
-    try:
-        return yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        said = getattr(error, "problem", None) or error
-        raise UserError(f"{where}: not readable as YAML: {' '.join(str(said).split())}") from None
+    return Layer(path, values, text.partition("\n")[0], path.name == SHARED)
 
 
 def of(path: Path, root: Path) -> list[Layer]:
@@ -95,21 +95,20 @@ def of(path: Path, root: Path) -> list[Layer]:
     there.
     """
     found = []
-    for folder in reversed(_folders(path.parent, root)):
-        files = [folder / SHARED, folder / path.name]
-        found += [read(file) for file in dict.fromkeys(files) if file.is_file()]
+    for folder, profile in reversed(_profiles(path.parent, root)):
+        found += [profile] if profile else []
+        own = folder / path.name
+        found += [read(own)] if own.is_file() and path.name != SHARED else []
     return found
 
 
 def notebooks(folder: Path, root: Path) -> dict[str, float]:
     """Return the notebooks that a profile's folder runs by what its profile.yaml, or the nearest
     one beneath it, says: name -> minutes; {} where none says any."""
-    for one in _folders(folder, root):
-        if not (one / SHARED).is_file():
-            continue
-        minutes = read(one / SHARED).values.get("minutes", {})
-        if not isinstance(minutes, dict) or not all(_is_time(m) for m in minutes.values()):
-            raise UserError(f"{one / SHARED}: minutes is to be {{notebook: number, …}}")
+    for _, profile in _profiles(folder, root):
+        minutes = profile.values.get("minutes", {}) if profile else {}
+        if not isinstance(minutes, dict) or not all(map(_is_time, minutes.values())):
+            raise UserError(f"{profile.path}: minutes is to be {{notebook: number, …}}")
         if minutes:
             return minutes
     return {}
@@ -124,17 +123,22 @@ def is_there(path: Path, root: Path) -> bool:
     return path.name != SHARED and (path.is_file() or path.stem in notebooks(path.parent, root))
 
 
-def _folders(folder: Path, root: Path) -> list[Path]:
-    """A profile's folder, and those that it extends, one after the other."""
-    found = [folder]
-    while (file := found[-1] / SHARED).is_file() and (name := read(file).values.get("extends")):
-        if not isinstance(name, str):
-            raise UserError(f"{file}: extends is to be the name of one profile, not {name!r}")
-        places = (root / "params" / name, root / Path(name).expanduser())
-        beneath = next((place for place in places if place.is_dir()), None)
-        if beneath is None:
-            raise UserError(f"{file}: extends {name!r}, and there is no such profile")
-        if beneath.resolve() in [one.resolve() for one in found]:
-            raise UserError(f"{file}: extends {name!r}, which extends this profile")
-        found.append(beneath)
+def _profiles(folder: Path, root: Path) -> list[tuple[Path, Layer | None]]:
+    """A profile's folder and its profile.yaml, where it has one, and so those that it extends."""
+    found, seen = [], []
+    while folder:
+        seen.append(folder.resolve())
+        file, beneath = folder / SHARED, None
+        profile = read(file) if file.is_file() else None
+        found.append((folder, profile))
+        if profile and (name := profile.values.get("extends")):
+            if not isinstance(name, str):
+                raise UserError(f"{file}: extends is to be the name of one profile, not {name!r}")
+            places = (root / "params" / name, root / Path(name).expanduser())
+            beneath = next((place for place in places if place.is_dir()), None)
+            if beneath is None:
+                raise UserError(f"{file}: extends {name!r}, and there is no such profile")
+            if beneath.resolve() in seen:
+                raise UserError(f"{file}: extends {name!r}, which extends this profile")
+        folder = beneath
     return found

@@ -37,7 +37,7 @@ _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _TIME = r"(?P<time>\d+(\.\d+)?)\s*(?P<unit>min(ute)?s?|h(our)?s?)\b"
 _HEADER = re.compile(rf"#\s*(?P<hardware>\S.*?)\s*;[^;\d]*{_TIME}")
 _PLAIN = (int, float, str, bool, list, dict, type(None))
-CHANGES = Path("--set")  # stands for the folder of what the command line changes
+CHANGES = Path("--set")  # stands for the file of what the command line changes
 NO_PROFILES = {"accelerate", "sweeps"}  # folders of params/ that hold files of another kind
 _IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
 
@@ -214,16 +214,15 @@ def load(
     path, project = _existing(Path(path), root()), root()
     found, file = layers.of(path, project), _notebook_file(notebook or path.stem)
     header = _header(path, found, layers.notebooks(path.parent, project))
-    found = [*found, layers.Layer(CHANGES / layers.SHARED, changes)] if changes else found
     mine, values, said = signature(file), {}, {}
-    for layer in found:
+    if any(layer.shared for layer in found) and "profile" in mine:
+        values["profile"] = path.parent.name
+    for layer in [*found, layers.Layer(CHANGES, changes or {}, shared=True)]:
         own = _of_this(layer, mine) if layer.shared else layer.values
-        if layer.path.parent not in (path.parent, CHANGES):
+        if layer.path.parent != path.parent and layer.path != CHANGES:
             own = {k: v for k, v in own.items() if k != "profile"}
         values |= own
         said |= dict.fromkeys(own, layer.path)
-    if any(layer.shared for layer in found) and "profile" in mine:
-        values.setdefault("profile", path.parent.name)
     where = path if path.is_file() else path.parent / layers.SHARED
     return ParamFile(path, file, check(values, mine, str(where)), header, said)
 
@@ -234,9 +233,8 @@ def _of_this(layer: layers.Layer, mine: dict[str, Parameter]) -> dict[str, Any]:
     if lacking := [k for k in told if k not in mine]:
         known = {*mine, *others()}
         if stray := [k for k in lacking if k not in known]:
-            where = CHANGES if layer.path.parent == CHANGES else layer.path
             hint = _nearest(str(stray[0]), known)
-            raise UserError(f'{where}: no notebook has a parameter "{stray[0]}"{hint}')
+            raise UserError(f'{layer.path}: no notebook has a parameter "{stray[0]}"{hint}')
     return {k: v for k, v in told.items() if k in mine}
 
 
@@ -247,13 +245,20 @@ def others() -> set[str]:
 
 def _header(path: Path, found: list[layers.Layer], minutes: dict[str, float]) -> Header:
     """Hardware and minutes: of the file's own first line, else of what its profile says."""
-    first_lines = {layer.path: _HEADER.match(layer.first_line) for layer in found}
-    if told := first_lines.get(path):
-        return Header(told["hardware"], float(told["time"]) * (60 if told["unit"][0] == "h" else 1))
-    shared = [m for p, m in first_lines.items() if p.name == layers.SHARED and m]
+    if own := [header_of(layer) for layer in found if layer.path == path and header_of(layer)]:
+        return own[0]
+    shared = [header_of(layer) for layer in found if layer.shared and header_of(layer)]
     if path.stem not in minutes or not shared:
         raise UserError(f"{path}: start with a line such as `# two CPU cores, 4 GB; 6 minutes`")
-    return Header(shared[-1]["hardware"], float(minutes[path.stem]))
+    return Header(shared[-1].hardware, float(minutes[path.stem]))
+
+
+def header_of(layer: layers.Layer) -> Header | None:
+    """What a file's first line says; None where it is no such line."""
+    line = _HEADER.match(layer.first_line)
+    return line and Header(
+        line["hardware"], float(line["time"]) * (60 if line["unit"][0] == "h" else 1)
+    )
 
 
 def dump(file: ParamFile) -> str:
@@ -268,9 +273,7 @@ def dump(file: ParamFile) -> str:
 
 
 def _short(path: Path) -> str:
-    if path.parent == CHANGES:
-        return str(CHANGES)
-    inside = path.resolve().is_relative_to(root())
+    inside = path != CHANGES and path.resolve().is_relative_to(root())
     return (path.resolve().relative_to(root()) if inside else path).as_posix()
 
 

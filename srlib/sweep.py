@@ -104,10 +104,7 @@ def _read(path: Path) -> dict:
     if not path.is_file():
         near = [str(p) for p in (params.root() / "params/sweeps").glob("*.yaml")]
         raise UserError(f"no sweep file {path}{meant(str(path), near)}")
-    try:
-        told = yaml.load(path.read_text("utf-8-sig"), layers.Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    told = layers.value(layers.read_text(path), str(path))
     if not isinstance(told, dict) or "base" not in told:
         raise UserError(f"{path}: give a sweep its `base: PROFILE` and its `grid:`")
     if stray := [k for k in told if k not in KEYS]:

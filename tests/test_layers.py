@@ -88,6 +88,8 @@ def test_a_file_without_a_profile_stands_alone(project):
     alone = params.load(project / "params/old/01_one.yaml")
     assert alone.values == {"profile": "mine", "rate": 0.5, "limit": 3}
     assert alone.header.minutes == 180
+    changed = params.load(project / "params/old/01_one.yaml", changes={"limit": 4})
+    assert changed.values == alone.values | {"limit": 4}  # its profile, too
 
 
 def test_the_resolved_file_needs_no_other(project):
@@ -166,9 +168,9 @@ def test_every_shipped_profile_says_each_thing_once():
     assert len(folders) > 10
     for folder in folders:
         minutes = sum(layers.notebooks(folder, ROOT).values())
-        header = params._HEADER.match(layers.read(folder / "profile.yaml").first_line)
-        hours = float(header["time"]) * (60 if header["unit"][0] == "h" else 1)
-        assert hours == pytest.approx(minutes, abs=30 if header["unit"][0] == "h" else 0), folder
+        shared = layers.read(folder / "profile.yaml")
+        rounded = 30 if "hours" in shared.first_line else 0
+        assert params.header_of(shared).minutes == pytest.approx(minutes, abs=rounded), folder
         said = {
             (path, name)
             for path in folder.glob("*.yaml")
