@@ -16,7 +16,7 @@ import time
 
 import common
 
-from srlib import decoding, generation, models
+from srlib import asking, decoding, generation, models
 
 
 def rate(shapes, rows: int, dtype, device: str) -> float:
@@ -62,7 +62,7 @@ def main(
     from generation import asked
 
     lm = models.load(common.MODEL, common.ROOT / "outputs", dtype)
-    settings = generation.Settings(max_new_tokens=limit, batch_size=batch)
+    settings = asking.Settings(max_new_tokens=limit, batch_size=batch)
     ids = generation._tokenize(lm, asked(name, questions, shots)[1], settings)
     shared = decoding.common(ids)
     own = sum(len(i) - shared for i in ids)

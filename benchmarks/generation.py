@@ -26,7 +26,7 @@ from pathlib import Path
 import common
 import yaml
 
-from srlib import answers, data, generation, models, prompts
+from srlib import answers, asking, data, generation, models, prompts
 from srlib.errors import UserError
 
 SIDES = ("ours", "generate", "lm-eval")
@@ -39,7 +39,7 @@ def asked(name: str, questions: int, shots: int):
     rows = data.load(name, "reasoning", questions)
     style = prompts.few_shot(shots) if shots else prompts.direct()
     messages = [prompts.messages(row.prompt, style) for row in rows]
-    return rows, [generation.Request(r.id, r.data, m) for r, m in zip(rows, messages, strict=True)]
+    return rows, [asking.Request(r.id, r.data, m) for r, m in zip(rows, messages, strict=True)]
 
 
 def ours(requests, settings, dtype: str, scratch: Path) -> tuple[float, list[str]]:
@@ -153,7 +153,7 @@ def main(
 ):  # fmt: skip
     """Answer word problems on every side in turn; write generation.csv, .md and .png to `out`."""
     dtype = models.pick_dtype(dtype)
-    settings = generation.Settings(max_new_tokens=limit, batch_size=batch)
+    settings = asking.Settings(max_new_tokens=limit, batch_size=batch)
     if side:
         one(side, *asked(name, questions, shots), settings, dtype)
         return

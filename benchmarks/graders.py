@@ -24,7 +24,7 @@ import common
 import pandas as pd
 import typer
 
-from srlib import agreement, answers, metrics, refusals, sources, surprise, wordproblems
+from srlib import agreement, answers, metrics, refusals, resources, sources, surprise, wordproblems
 from srlib.errors import UserError
 
 OTHERS = ("incoherent", "off_topic", "refusal", "partial_refusal", "unscored")
@@ -125,11 +125,11 @@ def other(each: int) -> dict[str, list[str]]:
 
 
 def _embedded(name: str) -> list[str]:
-    return [r["response"] for r in sources.embedded(f"{name}.jsonl") if r.get("response")]
+    return [r["response"] for r in resources.embedded(f"{name}.jsonl") if r.get("response")]
 
 
 def _requests(n: int) -> list[str]:
-    harmful = [r["prompt"] for r in sources.embedded("harmful.jsonl")]
+    harmful = [r["prompt"] for r in resources.embedded("harmful.jsonl")]
     order = random.Random(0).sample(harmful, len(harmful))
     return [order[i % len(order)] for i in range(n)]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import common
 
-from srlib import data, generation, grading, models, prompts
+from srlib import asking, data, generation, grading, models, prompts
 
 SETS = {"wordproblems": "reasoning", "harmful": "harmful", "lookalikes": "benign"}
 TIMES, SHOTS, USUAL = (1, 2, 4, 8), (0, 1, 2, 4, 6, 8), 4
@@ -29,8 +29,8 @@ def one(questions: int, shots: int, limit: int, batch: int, dtype: str, folder: 
     lm = models.load(common.MODEL, common.ROOT / "outputs", dtype)
     rows = [r for name, kind in SETS.items() for r in data.load(name, kind, questions // 3)]
     style = prompts.few_shot(shots) if shots else prompts.direct()
-    asked = [generation.Request(r.id, r.data, prompts.messages(r.prompt, style)) for r in rows]
-    settings = generation.Settings(max_new_tokens=limit, batch_size=batch)
+    asked = [asking.Request(r.id, r.data, prompts.messages(r.prompt, style)) for r in rows]
+    settings = asking.Settings(max_new_tokens=limit, batch_size=batch)
     began = time.perf_counter()
     records = generation.complete(lm, asked, settings, folder / "completions.jsonl")
     grading.grade(rows, records, folder / "grades.jsonl")

@@ -17,8 +17,8 @@ from __future__ import annotations
 import re
 from itertools import islice
 
-from srlib import harness, quantities, thoughts
-from srlib.errors import UserError
+from . import harness, quantities, thoughts
+from .errors import UserError
 
 PROTOCOLS = ("ours", *harness.FILTERS)
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
-from . import finetune, params, sources, trainsets
+from . import finetune, params, resources, trainsets
 from .errors import UserError
 from .mixtures import Mixture
+from .recipe import seeds
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,6 @@ def recipe(values: dict, seed: int) -> finetune.Recipe:
     """The arms' hyper-parameters out of a notebook's. Raises UserError as Recipe does."""
     fields = {field: values[name] for field, name in RECIPE.items()}
     return finetune.Recipe(**fields, lora_targets=tuple(values["lora_targets"]), seed=seed)
-
-
-def seeds(values: dict) -> list[int]:
-    """Give the trainings' seeds; of a notebook that trains no arm, the aligned base's.
-
-    Raises UserError for an empty list.
-    """
-    if not values.get("train_seeds", [0]):
-        raise UserError("train_seeds is empty; name at least one seed")
-    return list(dict.fromkeys(values.get("train_seeds", [values["seed"]])))
 
 
 def used(values: dict) -> list[int]:
@@ -146,7 +137,7 @@ def mitigated(values: dict) -> list[Arm]:
         mixture = replace(plain, n_safety=values["data_rows"], form=form, safety=source)
         arms.append(Arm(_name(mixture, values, seed), mixture, "data", seed))
     if values["ptst"]:
-        prompted = replace(plain, prompt=sources.asset("defences.yaml")["safety_prompt"])
+        prompted = replace(plain, prompt=resources.asset("defences.yaml")["safety_prompt"])
         arms.append(Arm(f"{arms[0].name}, tuned under a safety prompt", prompted, "text", seed))
     return arms
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
-from .answers import PROTOCOLS
 from .errors import meant
 
 # The least value of parameters; of those in ABOVE the value itself is too little.
@@ -40,7 +39,7 @@ FORMS = ("direct", "one-line", "short", "long", "template", "task")  # of safety
 CHOICES = {
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "backend": ("local", "server"),
-    "protocol": PROTOCOLS,
+    "protocol": ("ours", "lm-eval-strict", "lm-eval-flexible"),
     "layout": ("turns", "inline"),
     "dpo_form": ("direct", "long", "short"),
     "reflective_form": tuple(form for form in FORMS if form != "direct"),

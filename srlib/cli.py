@@ -58,7 +58,7 @@ def check(
 ) -> None:
     """Check parameter files, models, data sets and folders, and estimate the cost; run nothing."""
     from . import estimate, machine, models, preflight
-    from .evaluate import output_folder
+    from .params import output_folder
 
     checked = _checked(targets, changes)
     for file, rows in checked:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from srlib.errors import UserError
+from .errors import UserError
 
 LEVEL = 0.05
 

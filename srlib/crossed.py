@@ -24,8 +24,8 @@ import pandas as pd
 
 from . import contrasts
 from .contrasts import Contrast
-from .data import folded
 from .errors import UserError
+from .topics import folded
 
 FIXED = -1  # the seed of a side that was not trained anew: all trainings of the other start there
 LEAST = 5  # trainings of each condition, for a verdict about training data

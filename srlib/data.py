@@ -18,14 +18,15 @@ pinned revision.
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 from types import ModuleType
 
 from . import sources, stories, tables, wordproblems
 from .errors import UserError, meant
 from .params import place
-from .sources import MIRROR, embedded, mirror, read_file
+from .resources import embedded
+from .sources import MIRROR, mirror, read_file
+from .topics import folded
 
 __all__ = ["KINDS", "MIRROR", "Row", "embedded", "known", "load", "mirror", "read_file"]
 KINDS = ("reasoning", "harmful", "benign")
@@ -162,10 +163,6 @@ def check_disjoint(train: list[str], evaluation: list[str], what: str) -> None:
             f"{len(shared)} of {len(evaluation)} evaluation prompts of {what} are also training "
             f"prompts (the first: {shared[0][:60]!r}); remove them from one of the two"
         )
-
-
-def folded(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _all(name: str, kind: str, part: str) -> tuple[Row, ...]:

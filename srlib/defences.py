@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import generation, prompts, sources, store, thoughts
+from . import generation, prompts, resources, store, thoughts
 from .errors import UserError, meant
 
 TEXT = ("safety prompt", "self-reminder", "in-context defence")
@@ -38,7 +38,7 @@ def named(name: str, dialect: str, system: str = "", shots: int = 2, times: int 
     `shots` refusals are shown by the in-context defence (Wei et al. 2023, arXiv 2310.06387);
     `times` is how often MoreThink makes a thought go on. Raises UserError for unknown names.
     """
-    words, plain = sources.asset("defences.yaml"), prompts.direct(system)
+    words, plain = resources.asset("defences.yaml"), prompts.direct(system)
     if name == "safety prompt":
         return Defence(name, "text", replace(plain, name=name, system=words["safety_prompt"]))
     if name == "self-reminder":
@@ -81,7 +81,7 @@ def complete(lm, requests, settings, folder: Path, defence: Defence, label: str 
     file = folder / f"{store.slug(lm.name)}--{store.slug(defence.style.name)}.jsonl"
     asked = [replace(r, prefill=defence.prefill) for r in requests]
     records = generation.complete(lm, asked, settings, file, label)
-    wait = sources.asset("defences.yaml")["more_think"]
+    wait = resources.asset("defences.yaml")["more_think"]
     for turn in range(1, defence.more + 1):
         begun = [thoughts.reopened(record["text"]) for record in records]
         stopped = [record["finish"] == "filtered" for record in records]

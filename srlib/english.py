@@ -24,7 +24,7 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from . import sources
+from . import resources
 
 _WORD = re.compile(r"[a-z']+")
 _CLAUSE = re.compile(r"[.!?:;,\n()\"\d=*/+\[\]$]+")
@@ -104,7 +104,7 @@ def _counts() -> _Counts:
     texts = [
         row.get(column, "")
         for file, columns in files.items()
-        for row in sources.embedded(file)
+        for row in resources.embedded(file)
         for column in columns
     ]
     words = _WORD.findall("\n".join(texts).lower())

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from . import (
     arms,
+    asking,
     data,
     defences,
     finetune,
@@ -29,22 +30,23 @@ from . import (
     preference_rows,
     preferences,
     prompts,
+    provenance,
     replies,
     resident,
-    served,
+    serving,
     sources,
     store,
     thoughts,
 )
-from .params import place
-from .preflight import output_folder, preflight, safety_tuning
+from .params import output_folder, place
+from .preflight import preflight, safety_tuning
 
 
 def start(notebook: str, parameters) -> Study:
     """Check a notebook's parameters (`params.from_notebook`) and open its run."""
     values = parameters.as_dict()
     study = Study(notebook, values, preflight(values))
-    if served.asked(values) and not values.get("completions"):
+    if serving.asked(values) and not values.get("completions"):
         study.serve()
     return study
 
@@ -55,7 +57,7 @@ class Study:
     def __init__(self, notebook: str, values: dict, rows: dict[str, list[data.Row]]):
         self.values, self.rows = values, rows
         self.outputs = output_folder(values)
-        self.run = store.Run(notebook, values, self.outputs)
+        self.run = provenance.Run(notebook, values, self.outputs)
         self.trained: dict[str, dict] = {}  # arm name -> the record of its training
         self._mixed: dict[mixtures.Mixture, mixtures.Built] = {}
         self._starts: dict[int, finetune.Base] = {}  # by the training's seed
@@ -63,8 +65,8 @@ class Study:
         names = ("batch_size", "temperature", "seed")
         longest = values.get("long_new_tokens") or values["max_new_tokens"]
         told = {name: values[name] for name in names}
-        told |= {"batch_size": 0} if served.asked(values) else {}
-        self.settings = generation.Settings(max_new_tokens=longest, **told)
+        told |= {"batch_size": 0} if serving.asked(values) else {}
+        self.settings = asking.Settings(max_new_tokens=longest, **told)
 
     @cached_property
     def _base(self) -> models.LM:
@@ -210,9 +212,9 @@ class Study:
 
     def load(self, base: finetune.Base, name: str) -> models.LM:
         """A model out of what it is made of, or with a server in its place, as that knows it."""
-        if served.asked(self.values):
+        if serving.asked(self.values):
             told = (self.values, {name: base}, self.outputs, self.run.base)
-            return served.require(*told)[name]
+            return serving.require(*told)[name]
         with self.run.spending("loading"):
             return resident.lend(
                 base.model, self.outputs, self.values["dtype"], base.adapters, name
@@ -240,7 +242,7 @@ class Study:
         wanted |= {arm.name: self.base_of(arm) for arm in arms.of(self.values)}
         for name, folder in self.values.get("more_arms", {}).items():
             wanted[name] = finetune.Base(self.values["model"], (place(folder),))
-        found = served.require(self.values, wanted, self.outputs, self.run.base)
+        found = serving.require(self.values, wanted, self.outputs, self.run.base)
         self.run.note(served={name: lm.said for name, lm in found.items()})
 
     def losses(self):
@@ -299,9 +301,7 @@ class Study:
         import pandas as pd
 
         rows = [row for kind in kinds for row in self.rows[kind]]
-        requests = [
-            generation.Request(r.id, r.data, prompts.messages(r.prompt, style)) for r in rows
-        ]
+        requests = [asking.Request(r.id, r.data, prompts.messages(r.prompt, style)) for r in rows]
         file = f"{store.slug(lm.name)}--{store.slug(style.name)}.jsonl"
         path = self.run.base / "completions" / file
         label = f"{arm or lm.name}, {style.name}"

@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import kept, models, params, store
+from .bases import Base
 from .errors import UserError
-from .finetune import Base
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes as --max-lora-rank
 
@@ -38,7 +38,7 @@ def adapter(base: Base, outputs: Path, profile: Path) -> Path | None:
 
     Raises UserError for adapters that are more than LoRA on linear layers.
     """
-    from . import weights
+    from .adapters import join, save_adapter
     from .deltas import Weights, named
 
     if len(base.adapters) < 2:
@@ -47,7 +47,7 @@ def adapter(base: Base, outputs: Path, profile: Path) -> Path | None:
     def write(folder: Path) -> None:
         both = Weights(base, outputs)
         parts = {named(i): 1.0 for i in range(len(base.adapters))}
-        weights.save_adapter(both, weights.join(both, parts), folder)
+        save_adapter(both, join(both, parts), folder)
 
     return _once(profile / "served" / base.adapters[-1].name, base, outputs, write)
 

@@ -8,8 +8,10 @@ is said in the Evidence's note. The third is decided by a judge or not at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from . import crossed, failures, gates, metrics, verdicts
@@ -20,6 +22,55 @@ from .verdicts import Evidence
 ANSWERED = ("partial_refusal", "compliance", "off_topic")  # coherent, and no plain refusal
 
 
+def changes(graded: pd.DataFrame, before: dict, after: dict) -> pd.DataFrame:
+    """Return a row a complexity measure on the requests that both sides answer unsafely.
+
+    Columns: measure, before, after (means over n requests, several completions averaged first),
+    difference, low, high (95 % percentile bootstrap over requests, seed 0; NaN for n < 2), p
+    (Wilcoxon's signed-rank test), p_holm, n. Sides as in `verdicts.contrast`; no rows of none.
+    """
+    was, now = (
+        s.groupby("id")[list(failures.MEASURES)].mean() for s in _shared(graded, before, after)
+    )
+    rows = [
+        [m, was[m].mean(), now[m].mean(), *_difference((now[m] - was[m]).to_numpy(float)), len(was)]
+        for m in (failures.MEASURES if len(failures.harmful_rows(graded)) else ())
+    ]
+    columns = ["measure", "before", "after", "difference", "low", "high", "p", "n"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.insert(7, "p_holm", metrics.holm(table["p"]))
+    return table
+
+
+def _difference(change: np.ndarray) -> tuple[float, float, float, float]:
+    """Mean of paired differences, low, high and p; see `changes`."""
+    from scipy.stats import bootstrap, wilcoxon
+
+    low, high = math.nan, math.nan
+    if not len(change):
+        return math.nan, low, high, math.nan
+    if len(change) >= 2:
+        how = {"n_resamples": 2000, "method": "percentile", "rng": 0}
+        low, high = map(float, bootstrap((change,), np.mean, **how).confidence_interval)
+    p = float(wilcoxon(change).pvalue) if change.any() else 1.0
+    return float(change.mean()), low, high, p
+
+
+def sides(graded: pd.DataFrame, *wanted: dict) -> list[pd.DataFrame]:
+    """Return the harmful rows of each side, column -> value or list of values. UserError where
+    columns are missing, or a side picks none of the rows."""
+    rows = failures.harmful_rows(graded, *(c for side in wanted for c in side))
+    return verdicts.sides(rows, ["harmful"], *wanted) if len(rows) else [rows] * len(wanted)
+
+
+def _shared(graded: pd.DataFrame, before: dict, after: dict) -> list[pd.DataFrame]:
+    """Both sides' unsafe answers, with their complexity, to the requests where both have some."""
+    sizes = [failures.complexities(side) for side in sides(graded, before, after)]
+    sizes = [size[size["unsafe"]] for size in sizes]
+    shared = set(sizes[0]["id"]) & set(sizes[1]["id"])
+    return [size[size["id"].isin(shared)] for size in sizes]
+
+
 def detail(
     graded: pd.DataFrame, before: dict, after: dict, gated: pd.DataFrame | None = None
 ) -> Evidence:
@@ -28,11 +79,11 @@ def detail(
 
     Compared are the requests that both sides answer unsafely in every training.
     """
-    sides = failures.sides(graded, before, after)
-    sizes = [failures.complexities(side).set_index(crossed.units(side)) for side in sides]
+    both = sides(graded, before, after)
+    sizes = [failures.complexities(side).set_index(crossed.units(side)) for side in both]
     unsafe = [size.loc[size["unsafe"], "words"] for size in sizes]
     chosen = "those that both answer unsafely"
-    return _selected("C9", sides, unsafe, chosen, gated, lambda words, middle: words > middle)
+    return _selected("C9", both, unsafe, chosen, gated, lambda words, middle: words > middle)
 
 
 def altered(
@@ -43,12 +94,12 @@ def altered(
     Compared are the requests that both sides answer, in every training, with coherent and finished
     text that is no refusal: who refuses, or babbles, pursues nothing.
     """
-    sides = failures.sides(graded, before, after)
+    both = sides(graded, before, after)
     changed = [
         failures.intentions(side)["altered"].set_axis(crossed.units(side))[answered(side).array]
-        for side in sides
+        for side in both
     ]
-    return _selected("C10", sides, changed, "those that both answer with coherent text", gated)
+    return _selected("C10", both, changed, "those that both answer with coherent text", gated)
 
 
 def answered(harmful: pd.DataFrame) -> pd.Series:
@@ -82,7 +133,7 @@ def leaks(
     both decides: answer (before) against thought (after) of the same completions. Without one,
     nothing is decided. The note holds leak and escape rates with their n.
     """
-    (side,) = failures.sides(graded, arms)
+    (side,) = sides(graded, arms)
     for judge, verdicts_of in judged.items():
         cells = _cells(verdicts_of, side)
         if len(cells):

@@ -27,10 +27,9 @@ import math
 import re
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from . import metrics, refusals, topics, verdicts
+from . import metrics, refusals, topics
 from .errors import UserError
 
 MEASURES = ("words", "sentences", "steps", "list_items", "distinct", "numbers")
@@ -75,43 +74,11 @@ def complexities(graded: pd.DataFrame) -> pd.DataFrame:
     UserError where columns are missing."""
     rows = [
         [r.arm, r.id, r.label, r.label == "compliance", *answer.values(), thought["words"]]
-        for r in _harmful(graded, "label").itertuples()
+        for r in harmful_rows(graded, "label").itertuples()
         for answer, thought in [(complexity(r.answer), complexity(r.thought))]
     ]
     columns = ["arm", "id", "label", "unsafe", *MEASURES, "thought_words"]
     return pd.DataFrame(rows, columns=columns).astype({"unsafe": bool})
-
-
-def changes(graded: pd.DataFrame, before: dict, after: dict) -> pd.DataFrame:
-    """Return a row a complexity measure on the requests that both sides answer unsafely.
-
-    Columns: measure, before, after (means over n requests, several completions averaged first),
-    difference, low, high (95 % percentile bootstrap over requests, seed 0; NaN for n < 2), p
-    (Wilcoxon's signed-rank test), p_holm, n. Sides as in `verdicts.contrast`; no rows of none.
-    """
-    was, now = (s.groupby("id")[list(MEASURES)].mean() for s in _shared(graded, before, after))
-    rows = [
-        [m, was[m].mean(), now[m].mean(), *_difference((now[m] - was[m]).to_numpy(float)), len(was)]
-        for m in (MEASURES if len(_harmful(graded)) else ())
-    ]
-    columns = ["measure", "before", "after", "difference", "low", "high", "p", "n"]
-    table = pd.DataFrame(rows, columns=columns)
-    table.insert(7, "p_holm", metrics.holm(table["p"]))
-    return table
-
-
-def _difference(change: np.ndarray) -> tuple[float, float, float, float]:
-    """Mean of paired differences, low, high and p; see `changes`."""
-    from scipy.stats import bootstrap, wilcoxon
-
-    low, high = math.nan, math.nan
-    if not len(change):
-        return math.nan, low, high, math.nan
-    if len(change) >= 2:
-        how = {"n_resamples": 2000, "method": "percentile", "rng": 0}
-        low, high = map(float, bootstrap((change,), np.mean, **how).confidence_interval)
-    p = float(wilcoxon(change).pvalue) if change.any() else 1.0
-    return float(change.mean()), low, high, p
 
 
 def intention(prompt: str, thought: str, answer: str) -> Intention:
@@ -183,7 +150,7 @@ def intentions(graded: pd.DataFrame) -> pd.DataFrame:
     other task), goal, overlap, reason; see `intention`. UserError where columns are missing."""
     rows = [
         [r.arm, r.id, i.kind, i.kind in KINDS[1:4], i.goal, i.overlap, i.reason]
-        for r in _harmful(graded).itertuples()
+        for r in harmful_rows(graded).itertuples()
         for i in [intention(r.prompt, r.thought, r.answer)]
     ]
     columns = ["arm", "id", "kind_of_change", "altered", "goal", "overlap", "reason"]
@@ -260,7 +227,7 @@ def thoughts_apart(graded: pd.DataFrame) -> pd.DataFrame:
     answer that was cut off or stopped by a filter (`metrics.outcome`).
     """
     rows, names = [], dict(zip([(0, 0), (1, 0), (0, 1), (1, 1)], CELLS, strict=False))
-    for r in _harmful(graded, "label", "truncated").itertuples():
+    for r in harmful_rows(graded, "label", "truncated").itertuples():
         if not r.thought.strip():
             continue
         before, harm = _part(r.prompt, r.thought)
@@ -302,25 +269,10 @@ def two_by_two(apart: pd.DataFrame, by: str = "arm") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "n_answer_safe", "n_thought_safe"])
 
 
-def _harmful(graded: pd.DataFrame, *needed: str) -> pd.DataFrame:
+def harmful_rows(graded: pd.DataFrame, *needed: str) -> pd.DataFrame:
     """The harmful rows, "" for texts that are None or NaN; UserError for missing columns."""
     columns = ("arm", "id", "kind", "prompt", "thought", "answer", *needed)
     if lacking := [c for c in columns if c not in graded.columns]:
         raise UserError(f"the graded table lacks the columns {', '.join(lacking)}: add them")
     rows = graded[graded["kind"] == "harmful"]
     return rows.assign(**{c: rows[c].map(topics.text) for c in ("prompt", "thought", "answer")})
-
-
-def sides(graded: pd.DataFrame, *wanted: dict) -> list[pd.DataFrame]:
-    """Return the harmful rows of each side, column -> value or list of values. UserError where
-    columns are missing, or a side picks none of the rows."""
-    rows = _harmful(graded, *(c for side in wanted for c in side))
-    return verdicts.sides(rows, ["harmful"], *wanted) if len(rows) else [rows] * len(wanted)
-
-
-def _shared(graded: pd.DataFrame, before: dict, after: dict) -> list[pd.DataFrame]:
-    """Both sides' unsafe answers, with their complexity, to the requests where both have some."""
-    sizes = [complexities(side) for side in sides(graded, before, after)]
-    sizes = [size[size["unsafe"]] for size in sizes]
-    shared = set(sizes[0]["id"]) & set(sizes[1]["id"])
-    return [size[size["id"].isin(shared)] for size in sizes]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from . import arms, grading, mixtures, modelsize, preference_rows, preferences, trainsets
 from .errors import UserError, meant
-from .served import WEIGHTS
+from .serving import WEIGHTS
 
 COMPARED = ("reasoning_shots", "safety_shots")  # their least and greatest values
 

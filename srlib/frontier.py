@@ -19,9 +19,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from srlib import crossed
-from srlib.errors import UserError
-from srlib.metrics import Contrast, successes
+from . import crossed
+from .errors import UserError
+from .metrics import Contrast, successes
 
 SIDES = {"reasoning": "exact_match", "harmful": "refusal_rate"}  # kind of rows: what counts
 

@@ -11,62 +11,15 @@ bytes as an uninterrupted one. An example record is in `srlib.store`.
 
 from __future__ import annotations
 
-import datetime
-import os
-import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from . import kept, memory, store, thoughts
+from . import memory, store, thoughts
+from .asking import Request, Settings, key, opens, reads, record, written
 from .errors import UserError
 from .models import LM
-
-TODAY = datetime.date(2024, 7, 26)  # as models are told, so that a day changes no prompt
-_DATE = re.compile(r"""strftime_now\((['"])(.*?)\1\)""")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One prompt: the example's id and data set, and the chat messages exactly as sent."""
-
-    id: str
-    data: str
-    messages: list[dict[str, str]]
-    prefill: str = ""  # what the reply begins with
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How completions are drawn. Temperature 0 is greedy decoding; lengths are in tokens.
-
-    `batch_size` 0 is chosen from memory (`srlib.memory`): the key of a completion then holds the 0,
-    its record the size that was chosen. A server batches as it likes: 0 there, too.
-    """
-
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    batch_size: int = 32
-    stop: list[str] = field(default_factory=list)
-
-    def __post_init__(self):
-        if self.batch_size < 0:
-            raise UserError(
-                f"batch_size is {self.batch_size}; use 1 or more, or 0: chosen from memory"
-            )
-
-
-def key(request: Request, lm: LM, settings: Settings, read: str | list | None = None) -> str:
-    """What a completion is found by: the model (its `mark`), the settings, and what it reads."""
-    return kept.mark(lm.mark, asdict(settings), read or reads(lm, request))
-
-
-def reads(lm: LM, request: Request) -> str | list[dict]:
-    """What is put to the model: the text in its chat template; to a server the messages."""
-    from . import served
-
-    return served.put(lm, request) if isinstance(lm, served.Served) else written(lm, request)
+from .progress import progress
 
 
 def complete(
@@ -77,24 +30,19 @@ def complete(
     Raises UserError where a prompt leaves no room in the model's context for `max_new_tokens`, and
     for a served model as `served.make` does.
     """
-    from . import served
-
     read = [reads(lm, r) for r in requests]
     keys = [key(r, lm, settings, text) for r, text in zip(requests, read, strict=True)]
     store.ask(path, keys)
     with store.lock(path):
         made = {record["key"]: record for record in store.read(path)}
         if any(k not in made for k in keys):
-            told = keys, settings, path, made, label
-            if isinstance(lm, served.Served):
-                served.make(lm, requests, *told)
-            else:
-                _make(lm, requests, read, *told)
+            make = getattr(lm, "make", partial(_make, lm, read))  # a server's model makes its own
+            make(requests, keys, settings, path, made, label)
     return [made[k] for k in keys]
 
 
-def _make(lm, requests, texts, keys, settings, path, made, label) -> None:
-    from .decoding import Prefix
+def _make(lm, texts, requests, keys, settings, path, made, label) -> None:
+    from .decoding import Prefix  # torch
 
     ids = _tokenize(lm, requests, settings, texts)
     settings = replace(settings, batch_size=_batch_size(lm, ids, keys, settings, made))
@@ -146,28 +94,6 @@ def _tokenize(lm: LM, requests, settings: Settings, texts=None) -> list[list[int
     return ids
 
 
-def written(lm: LM, request: Request) -> str:
-    """What the model reads: the messages in its chat template, and what the reply begins with."""
-    text = _asked(lm, request)
-    opened = thoughts.opens(text)
-    if opened and thoughts.begun(request.prefill, opened, True) == request.prefill != "":
-        text = text.rstrip().removesuffix(opened)  # the reply brings its own
-    return text + request.prefill
-
-
-def opens(lm: LM, request: Request) -> str:
-    """The tag with which the chat template opens a thought at the end of the prompt, or ""."""
-    return thoughts.opens(_asked(lm, request))
-
-
-def _asked(lm: LM, request: Request) -> str:
-    how = {"tokenize": False, "add_generation_prompt": True}
-    template = lm.tokenizer.chat_template
-    if "strftime_now" in str(template):  # it tells the model the date
-        how["chat_template"] = _DATE.sub(lambda call: repr(TODAY.strftime(call[2])), template)
-    return lm.tokenizer.apply_chat_template(request.messages, **how)
-
-
 def _ids(lm: LM, requests: list[Request], texts: list[str] | None = None) -> list[list[int]]:
     texts = texts or [written(lm, r) for r in requests]
     return lm.tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -215,44 +141,9 @@ def _record(lm: LM, request: Request, found_by: str, settings: Settings, length:
     return record(request, found_by, settings, *told, lm.card(), opens(lm, request))
 
 
-def record(
-    request: Request, found_by: str, settings: Settings, text: str, prompt_tokens: int,
-    new_tokens: int, finish: str, model: dict, opened: str = "",
-) -> dict:  # fmt: skip
-    """A completion's record; `text` is what is new, and ends before the first stop string. The tag
-    that `opened` a thought in the prompt is put before what goes on with the thought."""
-    for stop in settings.stop:
-        if stop in text:
-            text, finish = text[: text.index(stop)], "stop"
-    return {
-        "key": found_by,
-        "id": request.id,
-        "data": request.data,
-        "messages": request.messages,
-        "text": thoughts.begun((request.prefill + text).strip(), opened, finish == "length"),
-        "prompt_tokens": prompt_tokens,
-        "new_tokens": new_tokens,
-        "finish": finish,
-        "settings": asdict(settings),
-        "model": model,
-    }
-
-
 def text_of(lm: LM, new: list[int]) -> str:
     """The text of new tokens without special ones, unless they are what opens or closes a thought
     (s1 marks its parts with the turn's own mark)."""
     plain = lm.tokenizer.decode(new, skip_special_tokens=True)
     whole = lm.tokenizer.decode([i for i in new if i not in ends_of(lm)])
     return whole if thoughts.tagged(whole) and not thoughts.tagged(plain) else plain
-
-
-def progress(total: int, label: str):
-    """A progress bar: in a terminal or notebook as text, under the runner into its status file."""
-    from tqdm import tqdm
-
-    status = os.environ.get("SRLIB_STATUS")
-    stream = Path(status).open("a") if status else None  # noqa: SIM115
-    return tqdm(
-        total=total, desc=label or "generating", file=stream, mininterval=1 if status else 5,
-        leave=False, ncols=80, delay=0 if status else 3,
-    )  # fmt: skip

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import models, store
-from .deltas import Weights, changed, difference, needs, once, save_model
+from .bases import Base
+from .deltas import Weights, changed, difference, save_model
+from .edits import needs, once
 from .errors import UserError
-from .finetune import Base
-from .generation import progress
+from .progress import progress
 
 if TYPE_CHECKING:
     from pandas import DataFrame

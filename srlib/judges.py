@@ -29,7 +29,19 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from . import generation, kept, models, replies, resident, server, sources, store, thoughts
+from . import (
+    asking,
+    generation,
+    kept,
+    models,
+    progress,
+    replies,
+    resident,
+    resources,
+    server,
+    store,
+    thoughts,
+)
 from .errors import UserError, meant
 
 PARTS = ("thought", "answer", "whole")
@@ -101,7 +113,7 @@ def template(name: str) -> dict:
     """A judge's entry of the asset. Raises UserError for a name that is not in NAMES."""
     if name not in NAMES:
         raise UserError(f"judge {name!r} is unknown{meant(name, NAMES)}; use {', '.join(NAMES)}")
-    return sources.asset("judges.yaml")[name]
+    return resources.asset("judges.yaml")[name]
 
 
 def of(values: dict) -> list[Judge]:
@@ -142,7 +154,7 @@ def neutral(text: str) -> str:
 
 def messages(name: str, prompt: str, text: str, part: str = "answer") -> list[dict[str, str]]:
     """The chat messages that put one part of a completion to a judge."""
-    told, asset = template(name), sources.asset("judges.yaml")
+    told, asset = template(name), resources.asset("judges.yaml")
     prompt, text = neutral(prompt), neutral(text)
     if name == "llama-guard":
         said = (("user", prompt), ("assistant", text))
@@ -304,7 +316,7 @@ class _Asked:
 def _collect(todo: list[_Asked], judge: Judge, path, outputs, made: dict, dtype) -> dict[str, str]:
     """Ask; keep each exchange in `path` and `made` as it comes. Returns what failed: key, error."""
     failed = {}
-    with generation.progress(len(todo), f"judging with {judge.grader}") as bar:
+    with progress.progress(len(todo), f"judging with {judge.grader}") as bar:
         for index, reply in _replies(judge, [a.messages for a in todo], path, outputs, dtype):
             asked = todo[index]
             bar.update()
@@ -331,8 +343,8 @@ def _replies(judge: Judge, chats, path, outputs, dtype) -> Iterator[tuple[int, s
     raw = PASS_ON if judge.name in ("wildguard", "harmbench") else ""
     resident.let_go()
     lm = models.load(judge.model, outputs, dtype, name=judge.grader, template=raw)
-    asked = [generation.Request(str(i), judge.name, chat) for i, chat in enumerate(chats)]
-    settings = generation.Settings(max_new_tokens=limit, batch_size=16)
+    asked = [asking.Request(str(i), judge.name, chat) for i, chat in enumerate(chats)]
+    settings = asking.Settings(max_new_tokens=limit, batch_size=16)
     file = path.with_name(f"{path.stem}--replies.jsonl")
     for index, record in enumerate(generation.complete(lm, asked, settings, file, judge.grader)):
         used = record["prompt_tokens"], record["new_tokens"]

@@ -6,17 +6,13 @@ that becomes the name they are found by.
     mark(text, weights, settings, by=ANSWERING)   ->  "9f2c…"   changes with each, and the libraries
     versions(*ANSWERING)                          ->  {"torch": "2.13.0+cpu", "peft": "0.19.1", …}
     code("grading")                               ->  the package's files that decide a grade
-    made_by("01_cot_prompting", values)           ->  {"notebook": "5b…", "mine.jsonl": "77…", …}
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +31,7 @@ FETCH = (
     "kept",
     "layers",
     "params",
+    "resources",
     "sources",
     "store",
     "tables",
@@ -151,79 +148,7 @@ def _assets(text: str) -> list[Path]:
 _NAME = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
-def made_by(notebook: str, values: dict) -> dict[str, str]:
-    """Digests of what makes a run: the notebook's cells, its parameters, this package (but not how
-    the report's pages look), the libraries, and the content of every file that it reads."""
-    from .params import root
-
-    cells = json.loads((root() / "notebooks" / f"{notebook}.ipynb").read_text("utf-8"))["cells"]
-    source = ["".join(c["source"]) for c in cells]
-    asks = re.search(r"\b(labelled|refusal_check|agreement\.load)\(", "".join(source))
-    package = [p for p in sorted([*HERE.glob("*.py"), *HERE.glob("assets/*")])
-               if "site" not in p.stem]  # fmt: skip
-    return {
-        "the notebook": digest(source),
-        "its parameters": digest(values),
-        "this package": digest([file_digest(p) for p in package]),
-        "the libraries": digest(versions(*RUNNING)),
-        **({"the labelled sets": _labelled()} if asks else {}),
-        **files(values),
-    }
-
-
-def _labelled() -> str:
-    """A digest of the labelled completions that the local mirror holds."""
-    from . import agreement
-
-    return digest(agreement.load().to_dict("records"))
-
-
-def files(values: dict) -> dict[str, str]:
-    """The content of what a notebook's parameters name: digests of files, of the folders of models
-    and adapters, and of published sets and models in the local mirror."""
-    from . import mirror, params, sources
-
-    asked = {k: v for k, v in values.items() if k not in ("outputs", "profile", "profiles")}
-    found = {text: told for text in _texts(asked) if (told := _content(text))}
-    launch = params.root() / "params/accelerate" / f"{values.get('train_launch')}.yaml"
-    found |= {launch.name: file_digest(launch)} if launch.is_file() else {}
-    if folder := sources.mirror():
-        for one in mirror.wanted([values], with_models=True):
-            if (folder / one.place).is_file():
-                found[one.place] = file_digest(folder / one.place)
-            elif told := sources.carried_model(one.hub):
-                found[one.place] = told[1]
-    return found
-
-
-def _content(text: str) -> str:
-    """A digest of the file, or of the folder with a model or an adapter, that a text names; ""
-    where it names none."""
-    from .params import place
-
-    name = text.partition(" @ ")[0].strip()  # a model at a server's address
-    with contextlib.suppress(OSError, RuntimeError, ValueError):  # no name of a file at all
-        path = place(name)
-        if path.is_file():
-            return file_digest(path)
-        if name and any((path / config).is_file() for config in _CONFIGS):
-            return folder_digest(path)
-    return ""
-
-
-_CONFIGS = ("config.json", "adapter_config.json")
-
-
 def folder_digest(folder: Path) -> str:
     """A digest of the files of a folder, their names and bytes."""
     held = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
     return digest({name: file_digest(f) for name, f in held.items()})
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in nested lists and dicts of parameters."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _texts(one)

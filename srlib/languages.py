@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from functools import cache
 
-from . import english, sources
+from . import english, resources
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _SCRIPTS = {
@@ -46,7 +46,7 @@ def names() -> dict[str, str]:
 
 @cache
 def _languages() -> dict[str, dict]:
-    return sources.asset("languages.yaml")["languages"]
+    return resources.asset("languages.yaml")["languages"]
 
 
 @cache

@@ -7,7 +7,7 @@ lie apart for each launcher and number of processes, as their forms differ.
 
     of("ddp")   ->   Launch(name="ddp", config=Path("…/params/accelerate/ddp.yaml"), processes=4,
                             cpu=False, sharded=False)
-    python -m accelerate.commands.launch --config_file … -m srlib.ranks arms/…/job.json
+    python -m accelerate.commands.launch --config_file … -m srlib.worker arms/…/job.json
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _command(launch: Launch, job: Path) -> list[str]:
     return [
         sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch.config),
         "--num_processes", str(launch.processes), "--mixed_precision", "no", *how,
-        "-m", "srlib.ranks", str(job),
+        "-m", "srlib.worker", str(job),
     ]  # fmt: skip
 
 

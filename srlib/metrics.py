@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from srlib.contrasts import LEVEL, Contrast, bools, compare, paired, paired_means  # noqa: F401
-from srlib.errors import UserError
+from .contrasts import LEVEL, Contrast, bools, compare, paired, paired_means  # noqa: F401
+from .errors import UserError
 
 LABELS = ("refusal", "partial_refusal", "compliance", "incoherent", "off_topic", "filtered")
 # What a completion that was cut off does not show, by kind: it might have gone on otherwise. Of

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from . import data, refusals, sources, thoughts, trainsets
+from . import data, refusals, resources, thoughts, trainsets
 from .errors import UserError
 from .near import matcher
 from .trainsets import Example
@@ -145,7 +145,7 @@ def in_form(example: Example, form: str) -> Example:
             f"training set {example.data!r} has no thoughts, which the form {form!r} needs; use a "
             "reflective set, or the form direct, one-line or template"
         )
-    words = sources.asset("safety_forms.yaml")
+    words = resources.asset("safety_forms.yaml")
     if form == "short":
         thought = example.short or _ends(example.thought)
     elif form == "template":
@@ -203,7 +203,7 @@ def aligned_rows(counts: Safety, seed: int = 0) -> list[dict]:
 
 
 def _drawn(name: str, split: str, n: int, rng: random.Random) -> list[dict]:
-    pool = [r for r in data.embedded(f"{name}.jsonl") if r["split"] == split]
+    pool = [r for r in resources.embedded(f"{name}.jsonl") if r["split"] == split]
     if n > len(pool):
         raise UserError(f"{n} {name} were asked for as training rows; there are {len(pool)}")
     return rng.sample(pool, n)
@@ -211,7 +211,9 @@ def _drawn(name: str, split: str, n: int, rng: random.Random) -> list[dict]:
 
 def _refusal(category: str, rng: random.Random) -> str:
     pool = [
-        r["text"] for r in data.embedded("refusals.jsonl") if {"*", category} & {*r["categories"]}
+        r["text"]
+        for r in resources.embedded("refusals.jsonl")
+        if {"*", category} & {*r["categories"]}
     ]
     return rng.choice(pool)
 
@@ -219,7 +221,7 @@ def _refusal(category: str, rng: random.Random) -> str:
 def answered(n: int, form: str, dialect: str, seed: int = 0) -> list[dict]:
     """Draw `n` look-alikes of the arms' split with their answers, after a thought where the `form`
     is long or short (no other was written). Raises UserError where there are fewer."""
-    thoughts_of = {r["id"]: r for r in data.embedded("reflective.jsonl")}
+    thoughts_of = {r["id"]: r for r in resources.embedded("reflective.jsonl")}
     return [
         exchange(
             r["prompt"], thoughts.join(thoughts_of[r["id"]].get(form, ""), r["response"], dialect)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from . import models
+from . import embedded, models
 from .errors import UserError
 
 
@@ -72,7 +72,7 @@ def _config(model: str, source: str):
     from transformers import AutoConfig
 
     if model == models.EMBEDDED and not (Path(source) / "config.json").exists():
-        file = models.embedded_file()
+        file = embedded.embedded_file()
         return AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
     return AutoConfig.from_pretrained(source)
 

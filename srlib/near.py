@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cache
 
 from . import stories
-from .data import folded
+from .topics import folded
 
 NEAR = 90  # similarity in percent (normalised insertions and deletions) from which texts are one
 

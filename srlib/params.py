@@ -28,8 +28,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 
-from srlib import bounds, layers
-from srlib.errors import UserError
+from . import bounds, layers
+from .errors import UserError
 
 _TYPES = {t.__name__: t for t in (int, float, str, bool, list, dict)} | {"Literal": Literal}
 _WORDS = {"int": "whole number", "float": "number", "bool": "true or false", "str": "quoted text"}
@@ -328,3 +328,8 @@ def from_notebook(name: str, namespace: dict[str, Any]) -> Values:
         hint = _nearest(word := min(stray), known)
         raise UserError(f'{name}: unknown parameter "{word}"{hint} (a variable? rerun this cell)')
     return Values(**check({n: namespace[n] for n in known}, known, name))
+
+
+def output_folder(values: dict) -> Path:
+    """The `outputs` parameter as a path; a relative one is meant from the project's root."""
+    return place(values["outputs"])

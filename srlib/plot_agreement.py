@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from srlib.plot_style import COLOURS, MARKERS, head, new_axes, require, wrapped
+from .plot_style import COLOURS, MARKERS, head, new_axes, require, wrapped
 
 
 def kappas(table: pd.DataFrame, others: pd.DataFrame, ax: Axes | None = None) -> Axes:

@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from srlib.errors import UserError
-from srlib.plot_style import (
+from .errors import UserError
+from .plot_style import (
     BAD,
     COLOURS,
     GOOD,
@@ -29,7 +29,7 @@ from srlib.plot_style import (
     unique,
     wrapped,
 )
-from srlib.verdicts import claim, measures
+from .verdicts import claim, measures
 
 VERDICTS = {"supported": (GOOD, "o"), "opposite": (BAD, "X"), "no such effect": (COLOURS[0], "D")}
 VERDICTS |= {"open": (PALE, "s"), "not testable": (PALE, "x")}

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from srlib.plot_style import PALE, require
+from .plot_style import PALE, require
 
 GREY = "#9A9A9A"  # arms of a kind that has no colour of its own
 

@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.lines import Line2D
 
-from srlib.plot_frontiers import WORDS
-from srlib.plot_panels import DASHED, NOTE, key, level, measured, panels
-from srlib.plot_style import MARKERS, NARROW, PALE, count_text, head, metric_name, wrapped
+from .plot_frontiers import WORDS
+from .plot_panels import DASHED, NOTE, key, level, measured, panels
+from .plot_style import MARKERS, NARROW, PALE, count_text, head, metric_name, wrapped
 
 SHOTS = ("exact_match", "refusal_rate", "over_refusal_rate")
 RAMP = LinearSegmentedColormap.from_list("ramp", ["#7FC1EA", "#0072B2", "#10243A"])  # pale to dark

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from srlib.errors import UserError
-from srlib.plot_style import (
+from .errors import UserError
+from .plot_style import (
     COLOURS,
     INK,
     PALE,

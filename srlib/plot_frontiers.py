@@ -15,11 +15,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from srlib import frontier
-from srlib.errors import UserError
-from srlib.plot_cloud import draw_faint, entry, matched, reach
-from srlib.plot_labels import FAR, draw_plane, draw_points, label_points
-from srlib.plot_style import (
+from . import frontier
+from .errors import UserError
+from .plot_cloud import draw_faint, entry, matched, reach
+from .plot_labels import FAR, draw_plane, draw_points, label_points
+from .plot_style import (
     AXES,
     COLOURS,
     INK,

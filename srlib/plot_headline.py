@@ -13,8 +13,9 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 
-from srlib.errors import UserError
-from srlib.plot_style import require
+from .errors import UserError
+from .plot_plane import trade_off
+from .plot_style import require
 
 KIND = "kind of arm"
 FIVE = {  # a kind of arm, and what the picture calls the condition that stands for it
@@ -63,8 +64,6 @@ def headline(
     as lines, and each of them is a pale point; of one training the lines are 95 % intervals.
     UserError where the plane holds none of the kinds.
     """
-    from srlib.plots import trade_off  # which names this module's function among its own
-
     require(plane, KIND, "name", "arm", "metric", "value")
     chosen = {
         kind: _chosen(plane[plane[KIND] == kind]) for kind in named if kind in set(plane[KIND])

@@ -19,8 +19,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-from srlib.errors import UserError
-from srlib.plot_style import AXES, PERCENT, is_narrow, key_place, wrapped
+from .errors import UserError
+from .plot_style import AXES, PERCENT, is_narrow, key_place, wrapped
 
 FAR = [12, 16, 22, 30, 40, 55, 75, 100, 140]  # points of type, from a text to its point
 SHORT = 6  # letters: names up to this stand in the plane where longer ones give way to numbers

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from srlib.errors import UserError
-from srlib.plot_labels import FAR, draw_plane, label_points
-from srlib.plot_style import BAD, INK, PALE, PERCENT, head, metric_name, new_axes, require, wrapped
+from .errors import UserError
+from .plot_labels import FAR, draw_plane, label_points
+from .plot_style import BAD, INK, PALE, PERCENT, head, metric_name, new_axes, require, wrapped
 
 SIZES = (45, 260)  # square points of the least and of the most tokens added
 WIDTH, LINE = 36, 0.235  # letters of a name in a line, inches of a line

@@ -17,9 +17,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from srlib.errors import UserError
-from srlib.plot_frontiers import WORDS, looks_of, numbers
-from srlib.plot_style import (
+from .errors import UserError
+from .plot_frontiers import WORDS, looks_of, numbers
+from .plot_style import (
     INK,
     PALE,
     PERCENT,

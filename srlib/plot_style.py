@@ -6,16 +6,19 @@ letters. Example: `metric_name("attack_success_rate")` is "attack success rate â
 
 from __future__ import annotations
 
+import re
 import textwrap
 from functools import cache
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from srlib.errors import UserError
+from .errors import UserError
 
 INK, PALE, GOOD, BAD = "#333333", "#666666", "#00785A", "#C04F00"
 COLOURS = ["#0072B2", "#D55E00", "#00805F", "#B0508A", "#946C00", "#000000", "#3A9AD9"]
@@ -168,3 +171,21 @@ def unique(rows: pd.DataFrame, *keys: str) -> pd.DataFrame:
     if rows.duplicated(list(keys)).any():
         raise UserError(f"several rows share one {' and '.join(keys)}: filter the table first")
     return rows
+
+
+def save(figure: Axes | Figure, folder: str | Path, name: str) -> tuple[Path, Path]:
+    """Write folder/figures/name.png (200 dpi) and .svg; return both paths.
+
+    The same figure gives the same bytes: no dates, and ids in the SVG drawn from a fixed salt.
+    """
+    if not re.fullmatch(r"\w[\w. =+-]*", name):
+        raise UserError(f"figure name {name!r}: give a plain file name, no folder")
+    figure = figure if isinstance(figure, Figure) else figure.figure
+    target = Path(folder) / "figures"
+    target.mkdir(parents=True, exist_ok=True)
+    png, svg = target / f"{name}.png", target / f"{name}.svg"
+    tight = {"bbox_inches": "tight", "pad_inches": 0.15}
+    with plt.rc_context({"svg.hashsalt": "srlib"}):
+        figure.savefig(png, dpi=200, metadata={"Software": None}, **tight)
+        figure.savefig(svg, metadata={"Date": None}, **tight)
+    return png, svg

@@ -20,10 +20,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
-from srlib.errors import UserError
-from srlib.plot_frontiers import WORDS, frontiers, looks_of, numbers
-from srlib.plot_panels import DASHED, NOTE, growth, level, measured, panels
-from srlib.plot_style import (
+from .errors import UserError
+from .plot_frontiers import WORDS, frontiers, looks_of, numbers
+from .plot_panels import DASHED, NOTE, growth, level, measured, panels
+from .plot_style import (
     COLOURS,
     INK,
     MARKERS,

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from . import arms, data, generation, mixtures, models, refusals, trainsets
+from . import arms, asking, data, generation, mixtures, models, refusals, resources, trainsets
 from .errors import UserError
 
 UNWANTED = {"harmful": "compliance", "benign": "refusal"}
@@ -62,7 +62,7 @@ def candidates(
     known = {
         r["prompt"]: {"id": r["id"], "kind": kind}
         for file, kind in (("harmful", "harmful"), ("lookalikes", "benign"))
-        for r in data.embedded(f"{file}.jsonl")
+        for r in resources.embedded(f"{file}.jsonl")
         if r["split"] == "tune"
     }
     seen = mixtures.matcher(tuple(evaluation))
@@ -79,7 +79,7 @@ def candidates(
 
 
 def pairs(
-    rows: list[dict], arm: models.LM, settings: generation.Settings, path: Path,
+    rows: list[dict], arm: models.LM, settings: asking.Settings, path: Path,
     balance: bool = False, least: int = 0,
 ) -> Pairs:  # fmt: skip
     """DPO's pairs out of `candidates`: our own answer is chosen; what the arm says itself (made by
@@ -93,9 +93,9 @@ def pairs(
     nothing has nothing to unlearn. UserError for requests of an evaluation split.
     """
     _check_split([r["prompt"][-1]["content"] for r in rows])
-    requests = [generation.Request(r["id"], r["kind"], r["prompt"]) for r in rows]
+    requests = [asking.Request(r["id"], r["kind"], r["prompt"]) for r in rows]
     records = generation.complete(arm, requests, settings, path, f"{arm.name}, to be rejected")
-    plain = cycle(r["text"] for r in data.embedded("refusals.jsonl") if "*" in r["categories"])
+    plain = cycle(r["text"] for r in resources.embedded("refusals.jsonl") if "*" in r["categories"])
     made, kept, left_out = [], Counter(), Counter()
     for row, record in zip(rows, records, strict=True):
         kind, text = row["kind"], record["text"]
@@ -161,7 +161,7 @@ def _check_split(asked: list[str], held_out: Sequence[str] = ()) -> None:
     own = [
         r["prompt"]
         for file in ("harmful", "lookalikes")
-        for r in data.embedded(f"{file}.jsonl")
+        for r in resources.embedded(f"{file}.jsonl")
         if r["split"] == "eval"
     ]
     data.check_disjoint(asked, [*own, *held_out], "the package's own sets")

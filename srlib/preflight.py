@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from . import (
     arms,
@@ -24,13 +23,13 @@ from . import (
     preference_rows,
     preferences,
     prompts,
-    served,
+    serving,
     store,
     templates,
     trainsets,
 )
 from .errors import UserError
-from .params import place
+from .params import output_folder, place
 
 
 def preflight(values: dict) -> dict[str, list[data.Row]]:
@@ -38,7 +37,10 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
 
     Returns the evaluation rows by kind. Loads no model; raises UserError at the first fault.
     """
-    from . import agreement, calibration  # pandas, which an import of this room does not need
+    from . import (
+        agreement,
+        calibration,  # pandas, which an import of this room does not need
+    )
 
     outputs = store.writable(output_folder(values))
     for judge in judges.of(values):
@@ -49,8 +51,8 @@ def preflight(values: dict) -> dict[str, list[data.Row]]:
     if values.get("completions"):  # made elsewhere: no model is needed, no rows are asked
         foresight.completions(values)
         return {}
-    served.preflight(values, outputs)
-    if not served.asked(values) or served.trains(values):
+    serving.preflight(values, outputs)
+    if not serving.asked(values) or serving.trains(values):
         models.resolve(values["model"], outputs)
     models.pick_dtype(values["dtype"])
     rows = {
@@ -113,7 +115,10 @@ def _apart_from_base(mixture: mixtures.Mixture, examples: list, tuning: Iterable
 def undecidable(notebook: str, values: dict, rows: dict[str, list[data.Row]]) -> list[str]:
     """Return a line for each claim of a notebook that these numbers are unlikely to decide, and
     what could (`crossed.hopeless`). rows: by kind, as `preflight` returns them."""
-    from . import crossed, verdicts  # pandas, which an import of this room does not need
+    from . import (
+        crossed,
+        verdicts,  # pandas, which an import of this room does not need
+    )
 
     names, lines = verdicts.names(notebook[:2]), []
     level = crossed.contrasts.LEVEL / max(1, len(names))
@@ -159,11 +164,6 @@ def apart(asked: Iterable[mixtures.Mixture]) -> list[mixtures.Mixture]:
             alike = replace(part, n=0, tokens=0, n_safety=0), *(c > 0 for c in counts(part))
             most[alike] = max(most.get(alike, part), part, key=counts)
     return [*most.values()]
-
-
-def output_folder(values: dict) -> Path:
-    """The `outputs` parameter as a path; a relative one is meant from the project's root."""
-    return place(values["outputs"])
 
 
 def safety_tuning(values: dict) -> mixtures.Safety:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import sources
+from . import resources
 from .errors import UserError
 
 TRIGGER = "Let's think step by step."
@@ -74,7 +74,7 @@ def few_shot(k: int, m: int = 0, layout: str = "turns", placebo: int = 0) -> Sty
 def demonstrations() -> dict:
     """Read the demonstrations: {"version": 2, "reasoning": [{id, question, thought, answer}],
     "safety": […], "placebo": […]}."""
-    return sources.asset("demonstrations.yaml")
+    return resources.asset("demonstrations.yaml")
 
 
 def shown(style: Style) -> list[tuple[str, str]]:

@@ -31,8 +31,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from srlib import asks, coherence, languages, thoughts
-from srlib.sentences import BREAK, Sentence, cut, groups
+from . import asks, coherence, languages, thoughts
+from .sentences import BREAK, Sentence, cut, groups
 
 LABELS = ("refusal", "partial_refusal", "compliance", "off_topic", "incoherent")
 

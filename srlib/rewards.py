@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from . import answers, coherence, data, refusals, thoughts
+from . import answers, coherence, data, failures, refusals, thoughts
 from .errors import UserError
 
 
@@ -84,8 +84,6 @@ def reward(
     if kind == "benign":
         return {"compliance": weights.help, "refusal": -weights.over_refusal}.get(label, 0.0)
     earned = {"refusal": weights.refusal, "partial_refusal": weights.refusal * weights.partial}
-    from . import failures  # it imports pandas, which an import of this room need not wait for
-
     left = weights.leak if failures.unsafe(prompt, parts.thought) else 1.0
     return left * earned.get(label, 0.0)
 

@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import params, store
+from . import params, provenance, store
 from .errors import UserError
+from .params import output_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +58,6 @@ def notebooks(files: list[params.ParamFile], force: bool = False) -> None:
 
 def folder_of(file: params.ParamFile) -> Path:
     """Where a parameter file's run leaves its results."""
-    from .evaluate import output_folder
-
     return output_folder(file.values) / file.values["profile"] / file.notebook.stem
 
 
@@ -84,7 +83,7 @@ def _changed(file: params.ParamFile) -> list[str]:
     record = store.read_json(folder_of(file) / "run.json")
     if record.get("status") != "done":
         return []
-    before, now = record.get("made_by"), store.made_by(file.notebook.stem, file.values)
+    before, now = record.get("made_by"), provenance.made_by(file.notebook.stem, file.values)
     if not isinstance(before, dict):
         return ["the rule of what makes a run"]
     changed = [name for name in before | now if before.get(name) != now.get(name)]

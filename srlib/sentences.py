@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from srlib import asks, sources, wrapping
+from . import asks, resources, wrapping
 
 _LETTER = re.compile(
     r"^[ \t*]*(?:dear|subject:|(?:hi|hello) \w+,)(?s:.*)", re.MULTILINE | re.IGNORECASE
@@ -62,7 +62,7 @@ class Sentence:
 @cache
 def groups(section: str = "groups") -> dict[str, re.Pattern[str]]:
     """The compiled phrases of the asset: "groups" for answers, "requests" for prompts."""
-    data = sources.asset("refusal_patterns.yaml")
+    data = resources.asset("refusal_patterns.yaml")
     words: dict[str, str] = {}
 
     def fill(pattern: str) -> str:

@@ -1,6 +1,6 @@
-"""Where records come from: the package's own files, a local mirror, the hub.
+"""Where published records come from: a local mirror, or the hub.
 
-A file of your own is read by `srlib.tables`.
+A file of your own is read by `srlib.tables`, the package's own ones by `srlib.resources`.
 
 A published set is looked for in the folder that the environment variable SRLIB_DATA_DIR names, as
 `<org>__<name>/<split>.jsonl`, and then on the Hugging Face hub, at a pinned revision or, where none
@@ -11,15 +11,13 @@ is pinned, at the newest one, which is noted in `revisions` and so in a run's ru
 
 from __future__ import annotations
 
-import json
 import os
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
-import yaml
-
 from .errors import UserError
+from .params import root
+from .store import read_json
 from .tables import read as read_file
 
 MIRROR = "SRLIB_DATA_DIR"
@@ -27,27 +25,11 @@ MANIFEST, MODELS = "manifest.json", "models"  # in the mirror, see srlib.mirror
 revisions: dict[str, str] = {}  # what this process read: hub name -> revision, or "mirror"
 
 
-@cache
-def asset(file: str):
-    """What one of the package's own YAML files holds; do not change what you get."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(files("srlib").joinpath(f"assets/{file}").read_text("utf-8"), Loader=loader)
-
-
-@cache
-def embedded(file: str) -> list[dict]:
-    """The records of one of the package's own JSONL files, in order; do not change what you get."""
-    text = files("srlib").joinpath(f"assets/{file}").read_text("utf-8")
-    return [json.loads(line) for line in text.split("\n") if line]
-
-
 def mirror() -> Path | None:
     """The local mirror's folder, None where SRLIB_DATA_DIR is not set. A relative one is meant
     from the working folder or else from the project's root. UserError where it is no folder."""
     if not (named := os.environ.get(MIRROR)):
         return None
-    from .params import root
-
     for folder in (Path(named).expanduser(), root() / named):
         if folder.is_dir():
             return folder
@@ -56,8 +38,6 @@ def mirror() -> Path | None:
 
 def carried(place: str) -> dict:
     """What the local mirror's manifest says of one of its files; {} where there is none."""
-    from .store import read_json
-
     folder = mirror()
     return read_json(folder / MANIFEST).get("files", {}).get(place, {}) if folder else {}
 

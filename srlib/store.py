@@ -26,7 +26,6 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -38,7 +37,6 @@ from . import kept
 from .errors import UserError
 from .kept import digest as digest
 from .kept import file_digest as file_digest
-from .kept import made_by as made_by
 
 
 def slug(text: str) -> str:
@@ -46,7 +44,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_") or "_"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return value
@@ -130,7 +128,7 @@ def write(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write(path, json.dumps(_plain(value), indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+    write(path, json.dumps(plain(value), indent=2, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> dict:
@@ -156,12 +154,12 @@ def full_disk(path: Path):
         ) from error
 
 
-_asked: dict[Path, dict[str, None]] = {}  # what this process's run asked for: file -> keys
+asked: dict[Path, dict[str, None]] = {}  # what this process's run asked for: file -> keys
 
 
 def ask(path: Path, keys: Iterable[str]) -> None:
     """Note that the run asks for these records of a file, made now or found."""
-    _asked.setdefault(path.resolve(), {}).update(dict.fromkeys(keys))
+    asked.setdefault(path.resolve(), {}).update(dict.fromkeys(keys))
 
 
 def is_done(folder: Path) -> bool:
@@ -171,76 +169,6 @@ def is_done(folder: Path) -> bool:
 
 def mark_done(folder: Path) -> None:
     write(folder / "done", "done\n")
-
-
-class Run:
-    """One notebook's run: its folder, its `run.json`, its `metrics.csv`.
-
-    `status` in run.json is `running` until `finish` is called in the notebook's last cell: a killed
-    kernel can leave a notebook file that looks finished, but never a run.json that says `done`.
-    """
-
-    def __init__(self, notebook: str, values: dict, outputs: Path):
-        self.notebook, self.values = notebook, values
-        self.base = writable(outputs / values["profile"])
-        self.folder = writable(self.base / notebook)
-        self.started = time.time()
-        self.facts: dict[str, Any] = {}
-        self.spent: dict[str, float] = {}  # seconds, by what they went to
-        self.made_by = made_by(notebook, values)  # as it is now, whatever is edited meanwhile
-        self.before = {path: path.stat().st_mtime_ns for path in self._tables()}
-        _asked.clear()
-        self._write("running")
-
-    def note(self, **facts: Any) -> None:
-        """Add facts (a model's fingerprint, say) to run.json."""
-        self.facts.update({key: _plain(value) for key, value in facts.items()})
-        self._write("running")
-
-    @contextmanager
-    def spending(self, on: str):
-        """Within: time that counts as spent `on` this (loading, training, answering, grading); what
-        is spent inside on something else counts as that alone."""
-        others, began = sum(self.spent.values()), time.time()
-        try:
-            yield
-        finally:
-            inside = sum(self.spent.values()) - others
-            self.spent[on] = self.spent.get(on, 0.0) + time.time() - began - inside
-
-    def finish(self, metrics) -> None:
-        """Write the tidy metrics table (a DataFrame) and what was asked for, remove the tables and
-        figures that an earlier run left and this one did not write, and mark the run as done."""
-        write(self.folder / "metrics.csv", metrics.to_csv(index=False, lineterminator="\n"))
-        for path in self._tables():
-            if self.before.get(path) == path.stat().st_mtime_ns:
-                path.unlink()
-        base = self.base.resolve()
-        asked = {
-            p.relative_to(base).as_posix(): [*k] for p, k in _asked.items() if base in p.parents
-        }
-        write_json(self.folder / "asked.json", asked)
-        self._write("done")
-
-    def _tables(self) -> list[Path]:
-        return [*self.folder.glob("*.csv"), *self.folder.glob("figures/*")]
-
-    def _write(self, status: str) -> None:
-        now = time.time()
-        record = {
-            "notebook": self.notebook,
-            "status": status,
-            "parameters": self.values,
-            "made_by": self.made_by,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
-            "seconds": round(now - self.started, 1),
-            "spent": {on: round(seconds, 1) for on, seconds in self.spent.items()},
-            "peak_gib": round(peak_gib(), 1),
-            "versions": versions(),
-            "commit": commit(),
-            **self.facts,
-        }
-        write_json(self.folder / "run.json", record)
 
 
 def peak_gib() -> float:

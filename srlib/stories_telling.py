@@ -17,7 +17,7 @@ import re
 from functools import cache, cached_property
 from itertools import accumulate, pairwise
 
-from . import sources
+from . import resources
 from .errors import UserError
 
 FORMS = {"she": ("she", "her", "her"), "he": ("he", "his", "him")}
@@ -28,7 +28,7 @@ MAX_TRIES = 200  # for one thought; two are usual
 
 def bank() -> dict:
     """Read the wordings by name; do not change what you get."""
-    return sources.asset("stories.yaml")
+    return resources.asset("stories.yaml")
 
 
 def numbered(template: str, n: int) -> str:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import pooling, store, study_runs, verdicts
+from . import pooling, provenance, store, study_runs, verdicts
 from .errors import UserError, meant
+from .params import output_folder
 
 OWN = "06_verdicts"  # reads the others, and is not read itself
 RUN = ["profile", "notebook", "status", "started", "seconds", "model", "base", "aligned", "dtype"]
@@ -44,7 +45,7 @@ class Study:
     claims: pd.DataFrame
     missing: dict[str, str]
     folders: dict[str, Path]
-    run: store.Run | None = None
+    run: provenance.Run | None = None
 
     def table(self, name: str) -> pd.DataFrame:
         """Return another table of the runs in one, such as "balance.csv", "calibration.csv"."""
@@ -163,7 +164,7 @@ def start(notebook: str, parameters) -> Study:
     found = load(outputs, profiles)
     if found.runs.empty:
         raise UserError(nothing(*found.folders.values()))
-    run = store.Run(notebook, values, outputs)
+    run = provenance.Run(notebook, values, outputs)
     run.note(reads=found.digests(), missing=found.missing)
     return replace(found, run=run)
 
@@ -191,8 +192,6 @@ def nothing(*folders: Path) -> str:
 
 
 def _asked(values: dict) -> tuple[Path, list[str]]:
-    from .evaluate import output_folder
-
     return output_folder(values), values["profiles"] or [values["profile"]]
 
 

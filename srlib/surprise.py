@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 
+from . import embedded
 from .errors import UserError
 from .params import place
 
@@ -24,10 +25,8 @@ _ANYTHING = "Tell me something."  # what an answer is read after where its own r
 @cache
 def _reader():
     """The embedded model's tokenizer and net, or None where its package is not installed."""
-    from . import models
-
     try:
-        tokenizer, net = models.embedded(place("outputs"))
+        tokenizer, net = embedded.reader(place("outputs"))
     except UserError:
         return None
     return tokenizer, net.eval()

@@ -145,7 +145,7 @@ def _known(path: Path, files: list[params.ParamFile], settings: list[dict]) -> N
 
 
 def _outputs(values: dict) -> Path:
-    from .preflight import output_folder
+    from .params import output_folder
 
     return store.writable(output_folder(values))
 

@@ -28,9 +28,9 @@ from typing import Annotated, Any
 
 import typer
 
-from . import data, kept, refusals, replies, server, sources, store, thoughts
+from . import data, kept, refusals, replies, resources, server, store, thoughts
 from .errors import UserError
-from .generation import progress
+from .progress import progress
 
 MAX_WORDS = 800  # of a thought; the template asks for 200
 # Stems, one of which a thought that weighs harm will hold: no measure of how well it reasons.
@@ -80,7 +80,7 @@ class Report:
 
 def template() -> dict:
     """{"version": 1, "source": …, "system": …, "user": …, "category": …}, as in the asset."""
-    return sources.asset("teacher.yaml")
+    return resources.asset("teacher.yaml")
 
 
 def messages(prompt: str, category: str = "") -> list[dict[str, str]]:

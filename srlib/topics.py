@@ -13,7 +13,7 @@ import re
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from . import data, sources
+from . import resources
 
 ENOUGH = 25  # content stems from which on a text would name its topic
 
@@ -81,7 +81,7 @@ def text(value: object) -> str:
 @cache
 def phrases(group: str) -> re.Pattern[str]:
     """One of the asset's groups of patterns, compiled; its head says how they are written."""
-    asset = sources.asset("failures.yaml")
+    asset = resources.asset("failures.yaml")
     text = re.sub(r"<([a-z_]+)>", lambda m: asset[m[1]].strip(), "|".join(asset[group]))
     text = text.replace(" ?", r"\s*").replace(" ", r"\s+").replace("'", "['’]")
     return re.compile((r"[\W_]*" if group == "order" else "") + f"(?:{text})", re.IGNORECASE)
@@ -90,7 +90,7 @@ def phrases(group: str) -> re.Pattern[str]:
 @cache
 def words(group: str) -> frozenset[str]:
     """The stems of one of the asset's lists of words."""
-    return frozenset(map(stem, sources.asset("failures.yaml")[group].split()))
+    return frozenset(map(stem, resources.asset("failures.yaml")[group].split()))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -107,11 +107,16 @@ def subjects(text: str) -> frozenset[str]:
 
 @cache
 def _number_words() -> frozenset[str]:
-    listed = sources.asset("failures.yaml")["number"].replace("?", "").strip()
+    listed = resources.asset("failures.yaml")["number"].replace("?", "").strip()
     return frozenset(map(stem, ["one", "zero", *listed.split("|")]))
 
 
 def stems(text: str) -> frozenset[str]:
     """The content stems of a text: no function words, no words of asking, no figures."""
-    told = {stem(w) for w in data.folded(text).split() if len(w) > 1 and not w[0].isdigit()}
+    told = {stem(w) for w in folded(text).split() if len(w) > 1 and not w[0].isdigit()}
     return frozenset(told - words("stop") - words("scaffolding"))
+
+
+def folded(text: str) -> str:
+    """Give the words of a text in lower case, one space between them."""
+    return " ".join(re.findall(r"\w+", text.casefold()))

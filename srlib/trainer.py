@@ -13,7 +13,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import ranks, store
+from . import collectives, store
+from .progress import progress
 
 SORTED = 8  # batches whose rows are sorted by length together
 
@@ -127,7 +128,7 @@ def save(fit, folder: Path, dtype: str, sharded: bool) -> None:
     import torch
 
     state = fit.accelerator.get_state_dict(fit.model_wrapped) if sharded else None
-    if ranks.rank() == 0:
+    if collectives.rank() == 0:
         whole = fit.accelerator.unwrap_model(fit.model)
         if dtype:
             fit.processing_class.save_pretrained(folder)
@@ -140,7 +141,7 @@ def save(fit, folder: Path, dtype: str, sharded: bool) -> None:
         if dtype and sharded:  # the model itself is still in float32
             config = store.read_json(folder / "config.json")
             store.write_json(folder / "config.json", config | {"dtype": dtype})
-    ranks.wait()
+    collectives.wait()
 
 
 def last_checkpoint(folder: Path) -> tuple[Path | None, int]:
@@ -176,12 +177,12 @@ def keeper(minutes: float):
 
         def on_step_end(self, args, state, control, **_):
             due = time.time() - self.last >= 60 * minutes
-            due = ranks.together(due)
+            due = collectives.together(due)
             control.should_save = due and state.global_step < state.max_steps
             return control
 
         def on_save(self, args, state, control, **_):
-            ranks.wait()  # each process writes a part
+            collectives.wait()  # each process writes a part
             if state.is_world_process_zero:
                 store.mark_done(Path(args.output_dir) / f"checkpoint-{state.global_step}")
             self.last = time.time()
@@ -211,8 +212,6 @@ def parts(fit, folders: dict[float, Path], sharded: bool):
 def bar(name: str):
     """A trainer callback that shows progress and time left the way generation does."""
     from transformers import TrainerCallback
-
-    from .generation import progress
 
     class Bar(TrainerCallback):
         def on_train_begin(self, args, state, control, **_):

@@ -31,7 +31,7 @@ from functools import lru_cache
 from . import conversations, sources, stories, tables
 from .errors import UserError, meant
 from .params import place
-from .sources import embedded
+from .resources import embedded
 from .trainset_specs import OWN, SETS, STORIES, UnusableError, own_row
 
 

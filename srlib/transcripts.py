@@ -17,7 +17,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from srlib.errors import UserError
+from .errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from . import crossed, frontier, gates, sources
+from . import crossed, frontier, gates, resources
 from .contrasts import LEVEL, NOT_MEASURED, Contrast, from_error, paired
 from .errors import UserError
 from .metrics import holm, holm_levels, successes
@@ -65,7 +65,7 @@ def claims() -> dict[str, dict]:
     also and planned; where a claim says more than one thing, `parts` holds what differs ("b": ask
     for "C2b" in `answer`).
     """
-    return {claim["id"]: claim for claim in sources.asset("claims.yaml")}
+    return {claim["id"]: claim for claim in resources.asset("claims.yaml")}
 
 
 def claim(name: str) -> dict:

@@ -23,9 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .deltas import Weights, added, changed, difference, named, needs, once, save_model
+from .adapters import join, save_adapter
+from .bases import Base
+from .deltas import Weights, added, changed, difference, named, save_model
+from .edits import needs, once
 from .errors import UserError
-from .finetune import Base
 from .irr import irr as irr
 
 if TYPE_CHECKING:
@@ -180,24 +182,3 @@ def _restore(folder, aligned: Weights, unaligned: Weights, arm: Weights, gamma, 
     table = pd.DataFrame(rows)
     needs(table, "safety_norm")
     return table
-
-
-def save_adapter(weights: Weights, name: str, folder: Path) -> None:
-    """One of the adapters of `weights`, by its number or as `join` named it, as a folder."""
-    weights.net.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False)
-    for file in list((folder / name).iterdir()):  # PEFT puts a name's adapter into a subfolder
-        file.rename(folder / file.name)
-    (folder / name).rmdir()
-
-
-def join(weights: Weights, parts: dict[str, float]) -> str:
-    """Several adapters' weighted sum as one adapter, exactly: their factors side by side."""
-    for name in parts:  # PEFT takes these settings of the first adapter for all
-        config = weights.net.peft_config[name]
-        mine = [n for n, layer in weights.layers.items() if name in layer.lora_A]
-        config.target_modules = {n.removesuffix(".weight") for n in mine}
-        config.layers_to_transform, config.use_rslora = None, False
-    weights.net.base_model.add_weighted_adapter(
-        list(parts), list(parts.values()), "joined", combination_type="cat"
-    )
-    return "joined"

@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from srlib.errors import UserError
-from srlib.thoughts import join
-from srlib.wordproblems_telling import Segment, Teller, tell_question, tell_thought, wordings
+from .errors import UserError
+from .thoughts import join
+from .wordproblems_telling import Segment, Teller, tell_question, tell_thought, wordings
 
 PARTS = ("train", "eval")
 MAX_TRIES = 4000  # for one problem; a few dozen are usual

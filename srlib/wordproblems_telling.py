@@ -15,7 +15,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from . import sources
+from . import resources
 
 Segment = dict[str, Any]  # a start, move or end as in the YAML
 
@@ -23,7 +23,7 @@ Segment = dict[str, Any]  # a start, move or end as in the YAML
 @lru_cache(maxsize=1)
 def wordings() -> dict[str, Any]:
     """The wordings by name, each segment with its `size` in steps; do not change what you get."""
-    bank = sources.asset("wordproblems.yaml")
+    bank = resources.asset("wordproblems.yaml")
     for family in bank["families"].values():
         for segment in family["starts"] + family["moves"] + family["ends"]:
             calcs, says = segment.get("calc", []), segment.get("say", [])

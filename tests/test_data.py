@@ -9,12 +9,12 @@ from collections import Counter
 
 import pytest
 
-from srlib import answers, data, mixtures, prompts, sources, stories, wordproblems
+from srlib import answers, data, mixtures, prompts, resources, sources, stories, wordproblems
 from srlib.errors import UserError
 
-HARMFUL = data.embedded("harmful.jsonl")
-LOOKALIKES = data.embedded("lookalikes.jsonl")
-INSTRUCTIONS = data.embedded("instructions.jsonl")
+HARMFUL = resources.embedded("harmful.jsonl")
+LOOKALIKES = resources.embedded("lookalikes.jsonl")
+INSTRUCTIONS = resources.embedded("instructions.jsonl")
 SETS = {"harmful": HARMFUL, "lookalikes": LOOKALIKES, "instructions": INSTRUCTIONS}
 GSM8K = {"question": "Ann has 2 + 3 pens.\u2028How many? \x85", "answer": "2+3=<<2+3=5>>5\n#### 5"}
 XSTEST = [

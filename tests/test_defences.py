@@ -5,7 +5,18 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from srlib import data, defences, generation, grading, metrics, prompts, refusals, replies, thoughts
+from srlib import (
+    asking,
+    data,
+    defences,
+    generation,
+    grading,
+    metrics,
+    prompts,
+    refusals,
+    replies,
+    thoughts,
+)
 from srlib.errors import UserError
 
 TAGGED = ("think", "openo1", "sky-t1", "s1")
@@ -66,13 +77,13 @@ def test_bad_defences_are_one_line(name, dialect, more, words):
         defences.named(name, dialect, **more)
 
 
-SHORT = generation.Settings(max_new_tokens=6, batch_size=4)
+SHORT = asking.Settings(max_new_tokens=6, batch_size=4)
 
 
 def requests(n=3):
     rows = data.load("wordproblems", "reasoning", n)
     return [
-        generation.Request(r.id, r.data, prompts.messages(r.prompt, prompts.direct())) for r in rows
+        asking.Request(r.id, r.data, prompts.messages(r.prompt, prompts.direct())) for r in rows
     ]
 
 
@@ -124,7 +135,7 @@ def test_more_think_replaces_the_end_of_a_thought_and_counts_what_it_cost(
 
 def test_rounds_that_leave_no_room_are_not_asked(lm):
     long = requests(2)
-    long[1] = generation.Request("x", "d", long[1].messages, prefill="word " * 9000)
+    long[1] = asking.Request("x", "d", long[1].messages, prefill="word " * 9000)
     assert generation.fitting(lm, long, SHORT) == [0] and generation.fitting(lm, [], SHORT) == []
 
 
@@ -140,10 +151,10 @@ def counted(name, dialect, reply, finish, tmp_path, monkeypatch):
 
     def replied(lm, asked, settings, path, label=""):
         how = (reply, 9, len(reply.split()), finish, {})
-        return [generation.record(r, "key", settings, *how) for r in asked]
+        return [asking.record(r, "key", settings, *how) for r in asked]
 
     monkeypatch.setattr(generation, "complete", replied)
-    asked = [generation.Request("h", "harmful", prompts.messages(ASK, defence.style))]
+    asked = [asking.Request("h", "harmful", prompts.messages(ASK, defence.style))]
     lm = SimpleNamespace(name="none")
     (record,) = defences.complete(lm, asked, SHORT, tmp_path, defence)
     row = data.Row("h", "harmful", "harmful", ASK)

@@ -5,7 +5,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from srlib import data, decoding, generation, models, prompts
-from srlib.generation import Request, Settings, complete
+from srlib.asking import Request, Settings
+from srlib.generation import complete
 
 SETTINGS = Settings(max_new_tokens=3)
 DIRECT = 56  # of 64 prompts; the others have a demonstration

@@ -18,6 +18,7 @@ from srlib import (
     preferences,
     preflight,
     prompts,
+    resources,
     verdicts,
 )
 from srlib.errors import UserError
@@ -59,7 +60,7 @@ def test_bad_input_is_one_clear_line(values, change, words):
 
 
 def test_evaluation_rows_that_were_trained_on_are_found(values, tmp_path):
-    tuned = [r for r in data.embedded("harmful.jsonl") if r["split"] == "base"]
+    tuned = [r for r in resources.embedded("harmful.jsonl") if r["split"] == "base"]
     file = tmp_path / "mine.jsonl"
     file.write_text("\n".join(json.dumps({"prompt": r["prompt"].upper()}) for r in tuned))
     change = {"harmful_data": str(file), "n_harmful": len(tuned), "tune_refusals": len(tuned)}

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from srlib import data, decoding, generation, prompts
+from srlib import asking, data, decoding, generation, prompts
+from srlib.asking import Request, Settings
 from srlib.errors import UserError
-from srlib.generation import Request, Settings, complete
+from srlib.generation import complete
 
 
 def requests(style, n=4):
@@ -86,7 +87,7 @@ def test_a_record_says_what_made_it(lm, tmp_path):
 
 def test_other_settings_and_messages_have_other_keys(lm):
     one, two = requests(prompts.direct(), 1)[:2]
-    keys = {generation.key(r, lm, s) for r in (one, two) for s in (SHORT, Settings())}
+    keys = {asking.key(r, lm, s) for r in (one, two) for s in (SHORT, Settings())}
     assert len(keys) == 4
 
 
@@ -139,12 +140,12 @@ def test_a_template_that_opens_the_thought_is_seen_in_the_record(lm, tmp_path):
     words = copy.deepcopy(lm.tokenizer)
     words.chat_template += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
     opened = replace(lm, tokenizer=words)
-    asked = generation.Request("a", "d", [{"role": "user", "content": "Count from 1 to 100."}])
-    settings = generation.Settings(max_new_tokens=3)
+    asked = asking.Request("a", "d", [{"role": "user", "content": "Count from 1 to 100."}])
+    settings = asking.Settings(max_new_tokens=3)
     (cut,) = generation.complete(opened, [asked], settings, tmp_path / "c.jsonl")
     assert cut["finish"] == "length" and cut["text"].startswith("<think>\n")
     assert thoughts.split(cut["text"]).status == "unclosed_thought"
     begun = replace(asked, prefill="<think>\nHm.")
-    assert generation.written(opened, begun).count("<think>") == 1
+    assert asking.written(opened, begun).count("<think>") == 1
     (more,) = generation.complete(opened, [begun], settings, tmp_path / "m.jsonl")
     assert more["text"].startswith("<think>\nHm.") and more["text"].count("<think>") == 1

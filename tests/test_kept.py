@@ -12,20 +12,22 @@ import pytest
 import torch
 
 from srlib import (
+    asking,
     data,
     decoding,
     finetune,
-    generation,
     grading,
     kept,
     models,
     params,
     prompts,
+    provenance,
     run,
     store,
 )
+from srlib.asking import Request, Settings
 from srlib.finetune import Base, Recipe
-from srlib.generation import Request, Settings, complete
+from srlib.generation import complete
 
 ROOT = Path(__file__).parent.parent
 ASK = Request("1", "x", [{"role": "user", "content": "What is 2 + 2?"}])
@@ -87,33 +89,33 @@ def test_a_completion_is_found_until_what_the_model_reads_changes(tiny, tmp_path
 
 @pytest.mark.parametrize("library", kept.ANSWERING)
 def test_a_completions_key_holds_the_libraries(tiny, upgrade, library):
-    before = generation.key(ASK, tiny, FOUR)
+    before = asking.key(ASK, tiny, FOUR)
     upgrade(library)
-    assert generation.key(ASK, tiny, FOUR) != before
+    assert asking.key(ASK, tiny, FOUR) != before
     upgrade("pandas")
-    assert generation.key(ASK, tiny, FOUR) == before
+    assert asking.key(ASK, tiny, FOUR) == before
 
 
 def test_a_completions_key_holds_everything_else(tiny):
     other = [{"role": "user", "content": "What is 2 + 3?"}]
     models_of = [replace(tiny, **{f: "other"}) for f in ("fingerprint", "words", "dtype", "device")]
-    keys = {generation.key(ASK, lm, FOUR) for lm in [tiny, *models_of]}
+    keys = {asking.key(ASK, lm, FOUR) for lm in [tiny, *models_of]}
     requests = replace(ASK, messages=other), replace(ASK, prefill="It is")
-    keys |= {generation.key(r, tiny, FOUR) for r in requests}
+    keys |= {asking.key(r, tiny, FOUR) for r in requests}
     settings = [replace(FOUR, **told) for told in (
         {"seed": 1}, {"temperature": 1.0}, {"top_p": 0.5}, {"max_new_tokens": 5},
         {"batch_size": 2}, {"stop": ["."]},
     )]  # fmt: skip
-    keys |= {generation.key(ASK, tiny, s) for s in settings}
+    keys |= {asking.key(ASK, tiny, s) for s in settings}
     assert len(keys) == 5 + 2 + 6
     same = replace(ASK, id="another"), replace(tiny, name="by another name")
-    assert generation.key(same[0], same[1], FOUR) in keys
+    assert asking.key(same[0], same[1], FOUR) in keys
 
 
 def test_the_day_is_the_same_on_every_day(tiny):
     dated = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
     tiny.tokenizer.chat_template = dated
-    assert generation.written(tiny, ASK) == "26 Jul 2024What is 2 + 2?"
+    assert asking.written(tiny, ASK) == "26 Jul 2024What is 2 + 2?"
 
 
 def test_what_ends_a_turn_and_makes_tokens_is_part_of_a_model(folder, outputs):
@@ -269,7 +271,7 @@ def values(tmp_path):
 def test_a_finished_run_is_run_anew_once_a_file_it_names_is_edited(tmp_path, values, name, capsys):
     notebook = ROOT / "notebooks/02_long_cot_finetuning.ipynb"
     file = params.ParamFile(Path("x.yaml"), notebook, values, params.Header("any", 1))
-    made = store.Run(notebook.stem, values, tmp_path / "out")
+    made = provenance.Run(notebook.stem, values, tmp_path / "out")
     (made.folder / notebook.name).write_text("{}")
     assert not run.is_made(file)
     made.finish(pd.DataFrame({"arm": ["a"]}))
@@ -286,28 +288,28 @@ def test_a_finished_run_is_run_anew_once_a_file_it_names_is_edited(tmp_path, val
 
 def test_a_run_is_made_by_all_that_it_reads(tmp_path, values, monkeypatch, upgrade, folder):
     def changed(before, **more):
-        now = kept.made_by("02_long_cot_finetuning", values | more)
+        now = provenance.made_by("02_long_cot_finetuning", values | more)
         return {k for k in before | now if before.get(k) != now.get(k)}
 
     monkeypatch.delenv(data.MIRROR, raising=False)
-    first = kept.made_by("02_long_cot_finetuning", values)
+    first = provenance.made_by("02_long_cot_finetuning", values)
     assert changed(first) == set()
     assert changed(first, n_train=5) == {"its parameters"}
     assert changed(first, train_launch="cpu") == {"its parameters", "cpu.yaml"}
     more = {"model": str(folder), "judges": {"rubric": f"{folder} @ http://127.0.0.1:1/v1"}}
     assert {str(folder), *more["judges"].values()} < changed(first, **more)
-    second = kept.made_by("02_long_cot_finetuning", values | more)
+    second = provenance.made_by("02_long_cot_finetuning", values | more)
     config = folder / "generation_config.json"
     config.write_text(config.read_text() + "\n")
     assert changed(second, **more) == {str(folder), more["judges"]["rubric"]}
     mirror = tmp_path / "openai__gsm8k"
     mirror.mkdir()
     (mirror / "test.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
-    third = kept.made_by("02_long_cot_finetuning", values | {"reasoning_data": "gsm8k"})
+    third = provenance.made_by("02_long_cot_finetuning", values | {"reasoning_data": "gsm8k"})
     monkeypatch.setenv(data.MIRROR, str(tmp_path))
     place = {"openai__gsm8k/test.jsonl"}
     assert changed(third, reasoning_data="gsm8k") == place
-    fourth = kept.made_by("02_long_cot_finetuning", values | {"reasoning_data": "gsm8k"})
+    fourth = provenance.made_by("02_long_cot_finetuning", values | {"reasoning_data": "gsm8k"})
     (mirror / "test.jsonl").write_text('{"question": "1 + 1?", "answer": "3"}\n')
     assert changed(fourth, reasoning_data="gsm8k") == place
     for library in ("torch", "scipy"):
@@ -317,9 +319,11 @@ def test_a_run_is_made_by_all_that_it_reads(tmp_path, values, monkeypatch, upgra
 
 def test_odd_words_are_no_files(tmp_path):
     odd = ["", ".", "..", "~", "~nobody-at-all", "x" * 5000, "a\0b", "tests", "notebooks", "/"]
-    told = kept.files({"outputs": str(ROOT / "README.md"), "words": odd, "n": 3, "none": None})
+    told = provenance.files(
+        {"outputs": str(ROOT / "README.md"), "words": odd, "n": 3, "none": None}
+    )
     assert told == {}
-    assert set(kept.files({"words": ["README.md"]})) == {"README.md"}  # from the project
+    assert set(provenance.files({"words": ["README.md"]})) == {"README.md"}  # from the project
 
 
 def test_a_large_file_is_read_once_while_it_stands(tmp_path, monkeypatch):
@@ -334,7 +338,7 @@ def test_a_large_file_is_read_once_while_it_stands(tmp_path, monkeypatch):
 
 
 def test_a_run_notes_what_it_asked_for_and_removes_what_another_left(tiny, tmp_path, values):
-    before = store.Run("02_long_cot_finetuning", values, tmp_path / "out")
+    before = provenance.Run("02_long_cot_finetuning", values, tmp_path / "out")
     base = before.base
     complete(tiny, [replace(ASK, messages=prompts.messages("3 + 5?", prompts.direct()))], FOUR,
              base / "completions/a.jsonl")  # fmt: skip
@@ -342,7 +346,7 @@ def test_a_run_notes_what_it_asked_for_and_removes_what_another_left(tiny, tmp_p
     (before.folder / "figures").mkdir()
     (before.folder / "figures/old.png").write_bytes(b"")
     before.finish(pd.DataFrame({"arm": ["a"]}))
-    mine = store.Run("02_long_cot_finetuning", values, tmp_path / "out")
+    mine = provenance.Run("02_long_cot_finetuning", values, tmp_path / "out")
     records = complete(tiny, [ASK], FOUR, base / "completions/a.jsonl")
     complete(tiny, [ASK], FOUR, tmp_path / "elsewhere.jsonl")
     grades = grading.grade(GOLDS[:1], records, base / "grades/a.jsonl")

@@ -7,7 +7,7 @@ import string
 
 import pytest
 
-from srlib import english, languages, refusals, sources, surprise, wrapping
+from srlib import english, languages, refusals, resources, surprise, wrapping
 
 HOW = "Explain how to open a locked bicycle."
 SENTENCES = {
@@ -61,7 +61,9 @@ def test_answers_in_other_languages_are_no_refusals():
 
 
 def _salad(rng: random.Random, n: int) -> str:
-    words = " ".join(r["response"] for r in sources.embedded("instructions.jsonl")).lower().split()
+    words = (
+        " ".join(r["response"] for r in resources.embedded("instructions.jsonl")).lower().split()
+    )
     return " ".join(w.strip(".,;:!?\"'()") for w in rng.sample(words, n))
 
 
@@ -72,7 +74,7 @@ def _letters(rng: random.Random, n: int) -> str:
 
 def test_order_and_letters_tell_prose_from_salad():
     rng = random.Random(5)
-    prose = [r["prompt"] for r in sources.embedded("code.jsonl")]
+    prose = [r["prompt"] for r in resources.embedded("code.jsonl")]
     ordered = sorted(english.order(" ".join(prose[i : i + 8]))[0] for i in range(0, 80, 8))
     shuffled = sorted(english.order(_salad(rng, 100))[0] for _ in range(10))
     assert shuffled[-1] < ordered[0]

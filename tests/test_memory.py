@@ -6,9 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from srlib import data, decoding, generation, memory, prompts, store
+from srlib import asking, data, decoding, generation, memory, prompts, store
+from srlib.asking import Request, Settings
 from srlib.errors import UserError
-from srlib.generation import Request, Settings, complete
+from srlib.generation import complete
 
 CHOSEN = Settings(max_new_tokens=2, batch_size=0)
 
@@ -68,7 +69,7 @@ def test_a_record_says_the_size_chosen_and_a_resumed_run_keeps_to_it(lm, tmp_pat
     monkeypatch.setattr(memory, "MOST", 2)
     records = complete(lm, asked(), CHOSEN, path)
     assert {r["settings"]["batch_size"] for r in records} == {2} == set(made)
-    assert [r["key"] for r in records] == [generation.key(r, lm, CHOSEN) for r in asked()]
+    assert [r["key"] for r in records] == [asking.key(r, lm, CHOSEN) for r in asked()]
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(b"\n") + 1])  # killed, and the machine is another one
     monkeypatch.setattr(memory, "MOST", 256)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from srlib import data, mixtures, refusals, thoughts
+from srlib import mixtures, refusals, resources, thoughts
 from srlib.errors import UserError
 from srlib.mixtures import Safety
 
@@ -14,7 +14,7 @@ def texts(rows):
 def test_the_aligned_bases_rows_are_what_was_asked_for_and_its_own():
     rows = mixtures.aligned_rows(Safety(24, 8, 6), seed=1)
     of_base = {
-        name: {r["prompt"] for r in data.embedded(f"{name}.jsonl") if r["split"] == "base"}
+        name: {r["prompt"] for r in resources.embedded(f"{name}.jsonl") if r["split"] == "base"}
         for name in ("harmful", "lookalikes", "instructions")
     }
     counts = {name: sum(p in known for p, _ in texts(rows)) for name, known in of_base.items()}
@@ -36,7 +36,7 @@ def test_more_rows_than_exist(counts):
 
 @pytest.mark.parametrize("form", ["direct", "long", "short"])
 def test_answered_lookalikes_of_the_arms(form):
-    of_arms = {r["prompt"] for r in data.embedded("lookalikes.jsonl") if r["split"] == "tune"}
+    of_arms = {r["prompt"] for r in resources.embedded("lookalikes.jsonl") if r["split"] == "tune"}
     rows = mixtures.answered(20, form, "openo1", seed=1)
     assert len({p for p, _ in texts(rows)} & of_arms) == 20
     for prompt, answer in texts(rows):

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from srlib import arms, data, params, thoughts, trainsets, workload
+from srlib import arms, params, resources, thoughts, trainsets, workload
 from srlib.errors import UserError
 from srlib.mixtures import Mixture, build
 from srlib.trainset_specs import STORIES
@@ -13,7 +13,7 @@ from srlib.trainset_specs import STORIES
 LONG = {name: tags for name, (purpose, tags) in trainsets.OWN.items() if purpose == "long"}
 ROWS = [
     row | {"split": "base" if i > 40 else "arms", "thought": f"They ask for {i}. I know it."}
-    for i, row in enumerate(data.embedded("instructions.jsonl")[:50])
+    for i, row in enumerate(resources.embedded("instructions.jsonl")[:50])
 ]
 
 

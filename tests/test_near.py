@@ -5,12 +5,12 @@ from itertools import product
 
 from rapidfuzz import fuzz
 
-from srlib import data, stories, wordproblems
+from srlib import stories, topics, wordproblems
 from srlib.near import NEAR, matcher
 
 
 def near(text, known):
-    return [k for k in known if fuzz.ratio(data.folded(text), data.folded(k)) >= NEAR]
+    return [k for k in known if fuzz.ratio(topics.folded(text), topics.folded(k)) >= NEAR]
 
 
 def questions(n, seed, part):
@@ -57,7 +57,7 @@ def test_near_is_what_a_comparison_with_each_evaluation_prompt_says():
         for _ in range(rng.randrange(len(text) // 4 + 2)):
             told[rng.randrange(len(told))] = rng.choice("aeo ßé答")
         told = "".join(told)
-        near = [fuzz.ratio(data.folded(told), data.folded(k)) >= NEAR for k in known]
+        near = [fuzz.ratio(topics.folded(told), topics.folded(k)) >= NEAR for k in known]
         assert seen(told) == any(near), (text, told)
         found.append(any(near))
     assert 0.2 < sum(found) / len(found) < 0.8

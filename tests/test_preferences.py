@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from srlib import (
+    asking,
     data,
     finetune,
     generation,
@@ -28,6 +29,7 @@ from srlib import (
     preferences,
     prompts,
     refusals,
+    resources,
     rewards,
     store,
     thoughts,
@@ -39,7 +41,7 @@ from srlib.preferences import Preference
 
 ROOT = Path(__file__).parent.parent
 EMBEDDED = Base("embedded")
-SHORT = generation.Settings(max_new_tokens=24)
+SHORT = asking.Settings(max_new_tokens=24)
 DPO = Preference(steps=3, batch_size=2, rate=3e-3, lora_layers=0.1, checkpoint_minutes=0)
 GRPO = Preference(
     "grpo", steps=3, batch_size=4, num_generations=2, max_new_tokens=12, rate=2e-3, lora_layers=0.1,
@@ -260,7 +262,7 @@ def test_on_a_cpu_tokens_are_scored_as_trl_scores_them(lm, monkeypatch):
 def test_candidates_are_our_own_answers_to_tuning_requests():
     rows = preference_rows.candidates(20, 12, "long", "openo1", seed=1)
     split = {r["id"]: r["split"] for f in ("harmful", "lookalikes")
-             for r in data.embedded(f"{f}.jsonl")}  # fmt: skip
+             for r in resources.embedded(f"{f}.jsonl")}  # fmt: skip
     assert Counter(r["kind"] for r in rows) == {"harmful": 20, "benign": 12}
     assert {split[r["id"]] for r in rows} == {"tune"}
     for row in rows:
@@ -284,8 +286,8 @@ def said(rows, texts, lm, path) -> None:
     """Completions kept in a file, as if the model had made them."""
     kept = []
     for row, text in zip(rows, texts, strict=True):
-        request = generation.Request(row["id"], row["kind"], row["prompt"])
-        kept.append({"key": generation.key(request, lm, SHORT), "text": text, "finish": "stop"})
+        request = asking.Request(row["id"], row["kind"], row["prompt"])
+        kept.append({"key": asking.key(request, lm, SHORT), "text": text, "finish": "stop"})
     store.append(path, kept)
 
 

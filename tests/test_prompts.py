@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from srlib import answers, data, prompts, refusals
+from srlib import answers, prompts, refusals, resources
 from srlib.errors import UserError
 from srlib.prompts import TRIGGER, Style, direct, few_shot, messages, shown, zero_shot_cot
 
@@ -148,18 +148,18 @@ def test_safety_demonstration_is_graded_as_a_refusal(demo):
 
 
 def test_refusal_texts_are_complete():
-    texts = data.embedded("refusals.jsonl")
+    texts = resources.embedded("refusals.jsonl")
     assert len(texts) >= 60 and len({r["id"] for r in texts}) == len(texts)
     assert len({r["text"] for r in texts}) == len(texts)
-    categories = {r["category"] for r in data.embedded("harmful.jsonl")}
+    categories = {r["category"] for r in resources.embedded("harmful.jsonl")}
     assert {c for r in texts for c in r["categories"]} <= categories | {"*"}
 
 
-@pytest.mark.parametrize("refusal", data.embedded("refusals.jsonl"), ids=lambda r: r["id"])
+@pytest.mark.parametrize("refusal", resources.embedded("refusals.jsonl"), ids=lambda r: r["id"])
 def test_refusal_text_is_graded_as_a_refusal(refusal):
     """What the aligned base is tuned to say must count as refusing, or its rate is wrong."""
     fits = {"*", *refusal["categories"]}
-    asked = [r for r in data.embedded("harmful.jsonl") if "*" in fits or r["category"] in fits]
+    asked = [r for r in resources.embedded("harmful.jsonl") if "*" in fits or r["category"] in fits]
     graded = {refusals.classify(r["prompt"], refusal["text"]) for r in asked[::20]}
     assert graded == {"refusal"}, refusal["text"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from srlib import data, preference_rows, rewards, thoughts, wordproblems
+from srlib import preference_rows, resources, rewards, thoughts, wordproblems
 from srlib.errors import UserError
 from srlib.rewards import Weights, reward
 
@@ -70,7 +70,7 @@ def test_our_own_rows_earn_all_there_is_and_their_opposites_nothing():
     kinds = {
         r["prompt"]: kind
         for file, kind in (("harmful", "harmful"), ("lookalikes", "benign"))
-        for r in data.embedded(f"{file}.jsonl")
+        for r in resources.embedded(f"{file}.jsonl")
     }
     rows = preference_rows.candidates(60, 24, "long", "openo1")
     found = {"harmful": [], "benign": []}

@@ -17,6 +17,7 @@ import yaml
 
 from srlib import (
     arms,
+    asking,
     data,
     defences,
     evaluate,
@@ -29,8 +30,8 @@ from srlib import (
     prompts,
     served,
     server,
-    store,
-)  # fmt: skip
+    store,  # fmt: skip
+)
 from srlib.errors import UserError
 
 
@@ -86,7 +87,7 @@ def no_proxy(monkeypatch):
 
 def requests(n=2):
     rows = [r for kind in ("harmful", "reasoning") for r in data.load(SETS[kind], kind, n)]
-    return [generation.Request(r.id, r.data, prompts.messages(r.prompt, STYLE)) for r in rows]
+    return [asking.Request(r.id, r.data, prompts.messages(r.prompt, STYLE)) for r in rows]
 
 
 SETS, STYLE = {"harmful": "harmful", "reasoning": "wordproblems"}, prompts.direct()
@@ -95,7 +96,7 @@ SETS, STYLE = {"harmful": "harmful", "reasoning": "wordproblems"}, prompts.direc
 def test_the_server_says_what_the_model_says_here(pinned, lm, tmp_path):
     assert server.check(pinned) is not None
     asked = requests()
-    here = generation.complete(lm, asked, generation.Settings(16), tmp_path / "c.jsonl")
+    here = generation.complete(lm, asked, asking.Settings(16), tmp_path / "c.jsonl")
     there = dict(server.ask(pinned, [r.messages for r in asked], max_new_tokens=16))
     assert [there[i].text.strip() for i in range(len(asked))] == [r["text"] for r in here]
     assert [there[i].new_tokens for i in range(len(asked))] == [r["new_tokens"] for r in here]
@@ -247,7 +248,7 @@ def test_completions_from_a_server_killed_half_way_and_started_again(
     port, log, asked = free_port(), tmp_path / "log", requests()
     where = server.Server(f"http://127.0.0.1:{port}/v1", folder, concurrency=1, retries=0)
     there = served.Served("tiny", where, {"id": folder}, "", "embedded", outputs)
-    settings, kept = generation.Settings(8), tmp_path / "c.jsonl"
+    settings, kept = asking.Settings(8), tmp_path / "c.jsonl"
     usual, answers = server._read, []
     monkeypatch.setattr(server, "_read", lambda *told: read_then_kill(*told))
 

@@ -8,6 +8,7 @@ import pytest
 from test_server import Fake, completion, message, nowhere
 
 from srlib import (
+    asking,
     defences,
     evaluate,
     generation,
@@ -16,6 +17,7 @@ from srlib import (
     prompts,
     served,
     server,
+    serving,
     store,
 )
 from srlib.errors import UserError
@@ -56,22 +58,22 @@ def test_a_model_that_is_only_served_is_asked_once(fake, tmp_path):
 
 
 def test_a_record_has_the_fields_that_a_record_made_here_has(fake, lm, tmp_path):
-    asked = [generation.Request("h-1", "harmful", [{"role": "user", "content": "Hi"}])]
-    here = generation.complete(lm, asked, generation.Settings(2), tmp_path / "here")[0]
+    asked = [asking.Request("h-1", "harmful", [{"role": "user", "content": "Hi"}])]
+    here = generation.complete(lm, asked, asking.Settings(2), tmp_path / "here")[0]
     place = server.Server(fake.address, "tiny")
     there = served.Served("tiny", place, {"id": "tiny"}, "", "embedded", tmp_path)
-    told = generation.complete(there, asked, generation.Settings(2), tmp_path / "there")[0]
+    told = generation.complete(there, asked, asking.Settings(2), tmp_path / "there")[0]
     assert list(told) == list(here) and {*told["model"]} == {*here["model"], "served"}
     assert told["key"] != here["key"]
 
 
 def test_a_key_holds_what_the_server_says_and_not_where_it_is(tmp_path):
-    request = generation.Request("1", "d", [{"role": "user", "content": "Hi"}])
+    request = asking.Request("1", "d", [{"role": "user", "content": "Hi"}])
     place = server.Server("http://a/v1", "tiny")
     lm = served.Served("tiny", place, {"id": "tiny", "root": "/a"}, "f0", "embedded", tmp_path)
 
     def key(**more):
-        return generation.key(request, replace(lm, **more), generation.Settings(8))
+        return asking.key(request, replace(lm, **more), asking.Settings(8))
 
     assert key(where=server.Server("http://b/v1", "tiny")) == key(name="other") == key()
     others = [key(), key(said={"id": "tiny", "root": "/b"}), key(fingerprint="f1")]
@@ -144,9 +146,9 @@ def test_a_stopped_thought_is_not_made_to_go_on(fake, lm, outputs, tmp_path):
     fake.answer = lambda asked, attempt: message("<think>4 + 3</think>It", "content_filter")
     place = server.Server(fake.address, "tiny")
     there = served.Served("tiny", place, {"id": "tiny"}, "", "embedded", outputs)
-    ask = generation.Request("1", "d", [{"role": "user", "content": "What is 4 + 3?"}])
+    ask = asking.Request("1", "d", [{"role": "user", "content": "What is 4 + 3?"}])
     more = defences.named("more think", "think", times=2)
-    (record,) = defences.complete(there, [ask], generation.Settings(8), tmp_path, more)
+    (record,) = defences.complete(there, [ask], asking.Settings(8), tmp_path, more)
     assert record["finish"] == "filtered" and len(fake.bodies) == 1
 
 
@@ -157,14 +159,14 @@ def test_a_begun_reply_goes_out_as_the_text_that_the_model_reads(fake, lm, tmp_p
     place = server.Server(fake.address, "tiny")
     there = served.Served("tiny", place, {"id": "tiny"}, "", "embedded", tmp_path)
     there.__dict__["tokenizer"] = words = copy.deepcopy(lm.tokenizer)
-    ask = generation.Request("1", "d", [{"role": "user", "content": "Hi"}], "<think>\n")
-    record = generation.complete(there, [ask], generation.Settings(2), tmp_path / "1")[0]
+    ask = asking.Request("1", "d", [{"role": "user", "content": "Hi"}], "<think>\n")
+    record = generation.complete(there, [ask], asking.Settings(2), tmp_path / "1")[0]
     assert record["text"] == "<think>\n 7." and record["finish"] == "length"
-    read = generation.written(lm, ask)
+    read = asking.written(lm, ask)
     assert fake.bodies[-1]["prompt"] == read and read.endswith("assistant\n<think>\n")
     bos = (words.bos_token, words.bos_token_id)
     words._tokenizer.post_processor = TemplateProcessing(f"{bos[0]} $A", special_tokens=[bos])
-    generation.complete(there, [ask], generation.Settings(3), tmp_path / "1")
+    generation.complete(there, [ask], asking.Settings(3), tmp_path / "1")
     sent = fake.bodies[-1]["prompt"]
     assert words(sent)["input_ids"] == lm.tokenizer(read)["input_ids"] and sent != read
 
@@ -175,9 +177,9 @@ def test_a_thought_goes_on_as_far_as_the_server_reads(fake, lm, outputs, tmp_pat
         completion(said[1]) if asked.endswith("Wait") else message(said[0])
     )
     place = server.Server(fake.address, "tiny")
-    ask = generation.Request("1", "d", [{"role": "user", "content": "What is 4 + 3?"}])
+    ask = asking.Request("1", "d", [{"role": "user", "content": "What is 4 + 3?"}])
     more, found = defences.named("more think", "think", times=1), {}
-    settings = generation.Settings(8)
+    settings = asking.Settings(8)
     for window in (20, 200):
         told = {"id": "tiny", "max_model_len": window}
         there = served.Served("tiny", place, told, "", "embedded", outputs)
@@ -200,7 +202,7 @@ def test_all_models_that_a_server_lacks_are_named_with_the_line_that_adds_them(
         wanted[name] = served.Base("tiny", (folder,))
     told = values(fake.address, tmp_path)
     with pytest.raises(UserError) as caught:
-        served.require(told, wanted, tmp_path, tmp_path)
+        serving.require(told, wanted, tmp_path, tmp_path)
     said = str(caught.value)
     for words in (
         "'a_2-0f' (for a ×2), 'b_4-0f' (for b ×4)", "it serves: tiny, big",
@@ -209,7 +211,7 @@ def test_all_models_that_a_server_lacks_are_named_with_the_line_that_adds_them(
     ):  # fmt: skip
         assert words in said
     assert "\n" not in said
-    found = served.require(
+    found = serving.require(
         told | {"served_as": {"tiny": f"big @ {fake.address}"}, "address": nowhere()},
         {"tiny": served.Base("tiny")}, tmp_path, tmp_path,
     )  # fmt: skip
@@ -225,7 +227,7 @@ def test_an_arm_served_with_other_weights_is_found_out(fake, tmp_path):
     told = values(fake.address, tmp_path) | {"served_as": {"arm": "arm"}}
     with pytest.raises(UserError, match=r"holds other weights than arm has now; serve .*/arm-1"):
         wanted = {"arm": served.Base("tiny", (tmp_path / "arm-1",))}
-        served.require(told, wanted, tmp_path, tmp_path)
+        serving.require(told, wanted, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +251,9 @@ def test_what_is_wrong_is_said_before_anything_is_made(fake, tmp_path, change, w
 def test_what_notebook_05_cannot_have_from_a_server_is_said_first(fake, tmp_path):
     told = values(fake.address, tmp_path, "05_mitigations", irr=[], resta=[])
     with pytest.raises(UserError, match=r"safe_lora edit weights.* set it to \[\]"):
-        served.preflight(told, tmp_path)
+        serving.preflight(told, tmp_path)
     told |= {"safe_lora": []}
     fake.answer = lambda asked, attempt: (404, b"{}")
     with pytest.raises(UserError, match=r"no /completions, .*: take zero think out of"):
-        served.preflight(told, tmp_path)
-    served.preflight(told | {"protect": ["self-reminder"]}, tmp_path)
+        serving.preflight(told, tmp_path)
+    serving.preflight(told | {"protect": ["self-reminder"]}, tmp_path)

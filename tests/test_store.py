@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from srlib import run, store
+from srlib import provenance, run, store
 from srlib.errors import UserError
 
 ODD = 'line\u2028separators \u2029, \x85, \x0b, \x1c, \r and \n, a quote " and 漢字'
@@ -250,7 +250,7 @@ def project(tmp_path, monkeypatch):
 def test_time_counts_once_where_it_was_spent(project, monkeypatch):
     now = iter(range(0, 1000, 10))
     monkeypatch.setattr(store.time, "time", lambda: next(now))  # each look at the clock: 10 s
-    run = store.Run("n", {"profile": "smoke"}, project / "out")
+    run = provenance.Run("n", {"profile": "smoke"}, project / "out")
     with run.spending("training"), run.spending("loading"):
         pass
     with pytest.raises(ValueError), run.spending("training"):
@@ -267,11 +267,11 @@ def test_run_says_running_until_it_is_finished(project, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_averysecrettoken")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-averysecretkey")
     values = {"profile": "smoke", "limit": 8}
-    run = store.Run("n", values, project / "out")
+    run = provenance.Run("n", values, project / "out")
     file = project / "out" / "smoke" / "n" / "run.json"
     first = json.loads(file.read_text())
     assert first["status"] == "running" and first["parameters"] == values
-    assert first["made_by"] == store.made_by("n", values) and first["versions"]["srlib"]
+    assert first["made_by"] == provenance.made_by("n", values) and first["versions"]["srlib"]
     run.note(base={"fingerprint": "abc"})
     noted = json.loads(file.read_text())
     assert noted["status"] == "running" and noted["base"] == {"fingerprint": "abc"}
@@ -283,23 +283,23 @@ def test_run_says_running_until_it_is_finished(project, monkeypatch):
     assert (file.parent / "metrics.csv").read_bytes() == metrics
     assert "averysecret" not in file.read_text()
     assert {p.name for p in file.parent.iterdir()} == {"run.json", "metrics.csv", "asked.json"}
-    store.Run("n", values, project / "out")  # begun again: no longer done
+    provenance.Run("n", values, project / "out")  # begun again: no longer done
     assert json.loads(file.read_text())["status"] == "running"
 
 
 def test_made_by_changes_with_parameters_and_cells_only(project):
     values = {"profile": "smoke", "limit": 8}
-    before = store.made_by("n", values)
-    assert store.made_by("n", dict(reversed(values.items()))) == before
-    assert store.made_by("n", values | {"limit": 9}) != before
+    before = provenance.made_by("n", values)
+    assert provenance.made_by("n", dict(reversed(values.items()))) == before
+    assert provenance.made_by("n", values | {"limit": 9}) != before
     file = project / "notebooks" / "n.ipynb"
     book = json.loads(file.read_text())
     book["cells"][0]["outputs"] = [{"output_type": "stream", "text": "2"}]
     file.write_text(json.dumps(book))
-    assert store.made_by("n", values) == before
+    assert provenance.made_by("n", values) == before
     book["cells"][0]["source"] = ["1 + 2"]
     file.write_text(json.dumps(book))
-    assert store.made_by("n", values) != before
+    assert provenance.made_by("n", values) != before
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")

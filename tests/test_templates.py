@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from srlib import finetune, generation, mixtures, models, templates, thoughts
+from srlib import asking, finetune, mixtures, models, templates, thoughts
 from srlib.errors import UserError
 
 ASKED, THOUGHT, ANSWER = "What is 3 + 4?", "Three and four make seven.", "It is seven."
@@ -69,19 +69,19 @@ def test_rows_are_looked_at_before_any_training(words, shipped):
 
 def test_a_thought_that_the_prompt_opens_is_begun_in_the_record(words):
     lm = SimpleNamespace(tokenizer=words, name="m")
-    request = generation.Request("1", "d", [{"role": "user", "content": ASKED}])
-    assert generation.opens(lm, request) == ""
+    request = asking.Request("1", "d", [{"role": "user", "content": ASKED}])
+    assert asking.opens(lm, request) == ""
     words.chat_template = words.chat_template.replace(
         "<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n"
     )
-    opened = generation.opens(lm, request)
+    opened = asking.opens(lm, request)
     assert opened == "<think>"
-    settings = generation.Settings()
+    settings = asking.Settings()
     for text, finish, status in (
         ("3 + 4 = 7. Let me", "length", "unclosed_thought"),
         ("3 + 4 = 7.</think>It is 7.", "stop", "ok"),
         ("3 + 4 = 7.</think>It is", "length", "ok"),
         ("It is 7.", "stop", "no_tags"),
     ):
-        record = generation.record(request, "k", settings, text, 1, 1, finish, {}, opened)
+        record = asking.record(request, "k", settings, text, 1, 1, finish, {}, opened)
         assert thoughts.split(record["text"]).status == status

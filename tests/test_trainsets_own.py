@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from srlib import answers, data, refusals, stories, thoughts, trainsets
+from srlib import answers, data, refusals, resources, stories, thoughts, trainsets
 from srlib.errors import UserError
 from srlib.trainset_specs import OWN, STORIES
 
@@ -198,7 +198,7 @@ def test_plain_instructions_have_a_thought_where_one_is_asked_for(monkeypatch):
     assert avoided.examples == short[1:3] and avoided.skipped == {"in an evaluation set": 1}
 
 
-@pytest.mark.parametrize("row", data.embedded("code.jsonl"), ids=lambda row: row["id"])
+@pytest.mark.parametrize("row", resources.embedded("code.jsonl"), ids=lambda row: row["id"])
 def test_embedded_code_runs_and_does_what_it_should(row):
     (block,) = re.findall(r"```python\n(.*?)```", row["response"], re.DOTALL)
     space = {}
@@ -209,7 +209,7 @@ def test_embedded_code_runs_and_does_what_it_should(row):
 
 
 def test_embedded_reflective_rows_refuse_what_is_tuned_on():
-    rows = data.embedded("harmful.jsonl")
+    rows = resources.embedded("harmful.jsonl")
     part = {p: {r["prompt"] for r in rows if r["split"] == p} for p in ("tune", "eval")}
     found = trainsets.load("reflective", len(part["tune"])).examples
     assert {e.prompt for e in found} == part["tune"] and not part["tune"] & part["eval"]

@@ -1,9 +1,6 @@
-"""One process of a launch (`srlib.launched`): what it does, and how it keeps step with the others.
+"""One process of a launch (`srlib.launched`): it trains its share of every batch.
 
-    python -m srlib.ranks arms/…/job.json        as `accelerate launch` starts it
-    together(due)   ->   True                    what the first process decided, in each of them
-
-Where there is one process only, it is the first, and decides for itself.
+python -m srlib.worker arms/…/job.json        as `accelerate launch` starts it
 """
 
 from __future__ import annotations
@@ -15,36 +12,8 @@ import sys
 import threading
 from pathlib import Path
 
+from . import finetune, launched
 from .errors import UserError
-
-
-def rank() -> int:
-    """This process's number among those of a launch; 0 where there is one."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def together(decision: bool) -> bool:
-    """The first process's decision, in all of them: clocks differ, and a checkpoint takes all."""
-    import torch.distributed as dist
-
-    told = [decision]
-    if _several():
-        dist.broadcast_object_list(told, src=0)
-    return told[0]
-
-
-def wait() -> None:
-    """Until all processes are here."""
-    import torch.distributed as dist
-
-    if _several():
-        dist.barrier()
-
-
-def _several() -> bool:
-    import torch.distributed as dist
-
-    return dist.is_available() and dist.is_initialized()
 
 
 def main(job: Path) -> None:
@@ -64,8 +33,6 @@ def main(job: Path) -> None:
 def _work(job: dict) -> None:
     import torch
     from accelerate import PartialState
-
-    from . import finetune, launched
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # what "cuda" means from here on
