@@ -71,8 +71,8 @@ class Served:
         }  # fmt: skip
 
     def put(self, request: asking.Request) -> list[dict] | str:
-        """Give a request as it is sent: messages, or where the reply is begun the text that the model
-        reads, without the mark of a beginning that the server's tokenizer puts before every text."""
+        """Give a request as it is sent: messages, or where the reply is begun the text that the
+        model reads, without the mark that the server's tokenizer puts before every text."""
         if not request.prefill:
             return request.messages
         text, words = asking.written(self, request), self.tokenizer
@@ -119,7 +119,8 @@ class Served:
         if failed:
             raise UserError(
                 f"{len(failed)} of {len(todo)} requests to {self.where.model!r} at "
-                f"{self.where.address} failed ({failed[0]}); the others are kept: run again to ask for these anew"
+                f"{self.where.address} failed ({failed[0]}); the others are kept: run again to "
+                "ask for these anew"
             )
 
 
