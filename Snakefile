@@ -1,5 +1,5 @@
 # A sweep's jobs, each one run of our own runner. `python -m srlib sweep FILE` (or `make sweep`)
-# writes the list of them, checked, and starts Snakemake 9 with this file; see srlib/sweep.py.
+# writes the list of them, checked, and starts Snakemake 9 with this file; see srlib/ops/sweep.py.
 # Another scheduler's settings are a Snakemake profile: params/clusters/slurm, …/kubernetes.
 # Snakemake's own paths are relative to the sweep's folder, so that a storage provider may copy them;
 # what our runner gets are absolute ones.
@@ -38,5 +38,5 @@ rule notebook:
         # minutes; the parameter file's, half as much again, and more at a second try
         runtime=lambda wildcards, attempt: int(10 + 1.5 * attempt * JOBS[wildcards.job]["minutes"]),
     shell:
-        "(cd {params.root:q} && {params.python:q} -m srlib.pin {params.gpus:q} {resources.gpu}"
+        "(cd {params.root:q} && {params.python:q} -m srlib.ops.pin {params.gpus:q} {resources.gpu}"
         " {params.python:q} -m srlib run {params.file:q}) > {log:q} 2>&1"

@@ -16,7 +16,8 @@ import time
 
 import common
 
-from srlib import asking, decoding, generation, models
+from srlib.generation import asking, decoding, engine
+from srlib.models import loading
 
 
 def rate(shapes, rows: int, dtype, device: str) -> float:
@@ -57,13 +58,13 @@ def main(
     questions: int = 48, shots: int = 8, limit: int = 64, batch: int = 48,
     name: str = "wordproblems-short", dtype: str = "auto",
 ):  # fmt: skip
-    """Print the measured rates and the least seconds for the cell as `generation.py` runs it."""
+    """Print the measured rates and the least seconds for the cell as `engine.py` runs it."""
     import torch
     from generation import asked
 
-    lm = models.load(common.MODEL, common.ROOT / "outputs", dtype)
+    lm = loading.load(common.MODEL, common.ROOT / "outputs", dtype)
     settings = asking.Settings(max_new_tokens=limit, batch_size=batch)
-    ids = generation._tokenize(lm, asked(name, questions, shots)[1], settings)
+    ids = engine._tokenize(lm, asked(name, questions, shots)[1], settings)
     shared = decoding.common(ids)
     own = sum(len(i) - shared for i in ids)
     layers = [m for m in lm.model.modules() if isinstance(m, torch.nn.Linear)]

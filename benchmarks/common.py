@@ -107,19 +107,19 @@ def write(out: Path, name: str, rows, note: str, dtype: str) -> None:
 
 def draw(out: Path, name: str, title: str, rows, note: str) -> None:
     """Write out/name.png: the median seconds of every side, with the range of its repeats."""
-    from srlib import plot_style
+    from srlib.plots import looks
 
-    ax = plot_style.new_axes(None, 9, 1.9 + 0.55 * len(rows))
+    ax = looks.new_axes(None, 9, 1.9 + 0.55 * len(rows))
     ends = [rows["seconds"] - rows["fastest"], rows["slowest"] - rows["seconds"]]
-    colours = [plot_style.COLOURS[side != "ours"] for side in rows["side"]]
-    ax.barh(rows["side"], rows["seconds"], 0.62, color=colours, xerr=ends, ecolor=plot_style.INK)
+    colours = [looks.COLOURS[side != "ours"] for side in rows["side"]]
+    ax.barh(rows["side"], rows["seconds"], 0.62, color=colours, xerr=ends, ecolor=looks.INK)
     for place, row in enumerate(rows.itertuples()):
         words = f" {row.seconds:.1f} s" + f", {row.times_ours:.1f}× ours" * (row.side != "ours")
         ax.text(row.slowest, place, words, va="center")
     ax.set(xlim=(0, 1.35 * rows["slowest"].max()), xlabel="seconds, median and range of repeats")
     ax.invert_yaxis()
     ax.grid(False, axis="y")
-    plot_style.head(ax, title, note)
+    looks.head(ax, title, note)
     picture(ax.figure, out, name)
 
 

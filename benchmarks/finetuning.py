@@ -3,11 +3,11 @@
     python benchmarks/finetuning.py --rows 32 --repeats 5
 
 TRL's side is `SFTTrainer` with a plain `SFTConfig` (its attention, its loss, its activation
-checkpointing) and a LoRA of rank 16 on all linear layers; ours is `srlib.finetune` with the same
-adapter, schedule and steps, the rows of a step computed a few at a time. Timed is the training,
-loading aside. The two take their rows in another order (ours by length), so losses of a step do not
-compare; `held_out_loss` does: the mean loss of a completion's token over the same rows, which
-neither trained on, measured the same way in float32. The note under the table has that of the
+checkpointing) and a LoRA of rank 16 on all linear layers; ours is `srlib.training.finetune` with
+the same adapter, schedule and steps, the rows of a step computed a few at a time. Timed is the
+training, loading aside. The two take their rows in another order (ours by length), so losses of a
+step do not compare; `held_out_loss` does: the mean loss of a completion's token over the same rows,
+which neither trained on, measured the same way in float32. The note under the table has that of the
 model before.
 """
 
@@ -20,7 +20,10 @@ from pathlib import Path
 
 import common
 
-from srlib import finetune, mixtures, models, store
+from srlib import store
+from srlib.data import mixtures
+from srlib.models import loading
+from srlib.training import finetune
 
 HELD_OUT = 16
 MICRO = 2  # rows that ours computes at a time: alike in length, and soon out of memory again
@@ -50,8 +53,8 @@ def trl(rows: list[dict], scratch: Path, rate: float, batch: int, dtype: str):
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    words = models.tokenizer(common.MODEL, common.ROOT / "outputs")
-    source = models.resolve(common.MODEL, common.ROOT / "outputs")[0]
+    words = loading.tokenizer(common.MODEL, common.ROOT / "outputs")
+    source = loading.resolve(common.MODEL, common.ROOT / "outputs")[0]
     fit = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype)),
         processing_class=words,
@@ -77,7 +80,7 @@ def held_out(rows: list[dict], adapters: tuple[Path, ...]) -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
-    lm = models.load(common.MODEL, common.ROOT / "outputs", "float32", adapters)
+    lm = loading.load(common.MODEL, common.ROOT / "outputs", "float32", adapters)
     total, count = 0.0, 0
     for row in rows:
         chats = (row["prompt"], row["prompt"] + row["completion"])
@@ -97,7 +100,7 @@ def held_out(rows: list[dict], adapters: tuple[Path, ...]) -> float:
 def one(side: str, rows: int, data: str, batch: int, rate: float, dtype: str, folder: Path) -> None:
     """Train one side once and tell what it took; its adapter stays in `folder`."""
     train, _ = rows_of(data, rows)
-    words = models.tokenizer(common.MODEL, common.ROOT / "outputs")
+    words = loading.tokenizer(common.MODEL, common.ROOT / "outputs")
     counts = finetune.within("bench", words, train, finetune.Recipe())[1]
     seconds, adapter = {"ours": ours, "trl": trl}[side](train, folder, rate, batch, dtype)
     common.told(seconds=seconds, tokens=counts["tokens"], adapter=str(adapter))
@@ -109,11 +112,11 @@ def main(
 ):  # fmt: skip
     """Train `rows` rows of the set `data` for one epoch, both sides in turn; write finetuning.csv,
     .md and .png to `out`."""
-    dtype = models.pick_dtype(dtype)
+    dtype = loading.pick_dtype(dtype)
     if side and folder:
         one(side, rows, data, batch, rate, dtype, folder)
         return
-    models.tokenizer(common.MODEL, common.ROOT / "outputs")  # unpacks the weights, once
+    loading.tokenizer(common.MODEL, common.ROOT / "outputs")  # unpacks the weights, once
     _, kept = rows_of(data, rows)
 
     def measure(name: str) -> dict:

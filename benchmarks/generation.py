@@ -8,7 +8,7 @@ same model, precision, batch size and limit of new tokens:
 - lm-eval: lm-evaluation-harness with its `hf` model, on a task made here (a YAML file, the
   prompts as a JSON data set), so no hub is asked; in an environment of its own (`make bench`);
 - generate: transformers' `generate`, prompts sorted by length and padded on the left;
-- ours: `srlib.generation.complete`, the only way a completion is made in this project.
+- ours: `srlib.generation.engine.complete`, the only way a completion is made in this project.
 
 Timed is the work on the prompts: loading the model, building lm-eval's data set and its scores are
 not. All texts are scored by `srlib.answers`. Beside it stands what this machine could do at best
@@ -26,8 +26,11 @@ from pathlib import Path
 import common
 import yaml
 
-from srlib import answers, asking, data, generation, models, prompts
+from srlib import answers
+from srlib.data import evalsets
 from srlib.errors import UserError
+from srlib.generation import asking, engine, prompts
+from srlib.models import loading
 
 SIDES = ("ours", "generate", "lm-eval")
 TASK = "srlib_wordproblems"
@@ -36,27 +39,27 @@ LM_EVAL = common.ROOT / ".venv-bench" / "bin" / "python"
 
 def asked(name: str, questions: int, shots: int):
     """The rows of a reasoning set, and the requests that put them under the demonstrations."""
-    rows = data.load(name, "reasoning", questions)
+    rows = evalsets.load(name, "reasoning", questions)
     style = prompts.few_shot(shots) if shots else prompts.direct()
     messages = [prompts.messages(row.prompt, style) for row in rows]
     return rows, [asking.Request(r.id, r.data, m) for r, m in zip(rows, messages, strict=True)]
 
 
 def ours(requests, settings, dtype: str, scratch: Path) -> tuple[float, list[str]]:
-    lm = models.load(common.MODEL, common.ROOT / "outputs", dtype)
+    lm = loading.load(common.MODEL, common.ROOT / "outputs", dtype)
     began = time.perf_counter()
-    records = generation.complete(lm, requests, settings, scratch / "completions.jsonl")
+    records = engine.complete(lm, requests, settings, scratch / "completions.jsonl")
     return time.perf_counter() - began, [r["text"] for r in records]
 
 
 def generate(requests, settings, dtype: str, scratch: Path) -> tuple[float, list[str]]:
-    lm = models.load(common.MODEL, common.ROOT / "outputs", dtype)
+    lm = loading.load(common.MODEL, common.ROOT / "outputs", dtype)
     chat = {"tokenize": False, "add_generation_prompt": True}
     texts: list[str] = [""] * len(requests)
     began = time.perf_counter()
     whole = [lm.tokenizer.apply_chat_template(r.messages, **chat) for r in requests]
     lengths = [len(ids) for ids in lm.tokenizer(whole)["input_ids"]]
-    for batch in generation.plan(lengths, settings.batch_size):
+    for batch in engine.plan(lengths, settings.batch_size):
         padded = lm.tokenizer(
             [whole[i] for i in batch], return_tensors="pt", padding=True, add_special_tokens=False
         ).to(lm.device)
@@ -74,7 +77,7 @@ def lm_eval(requests, settings, dtype: str, scratch: Path) -> tuple[float, list[
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    words = models.tokenizer(common.MODEL, common.ROOT / "outputs")
+    words = loading.tokenizer(common.MODEL, common.ROOT / "outputs")
     chat = {"tokenize": False, "add_generation_prompt": True}
     rows = [{"prompt": words.apply_chat_template(r.messages, **chat)} for r in requests]
     (scratch / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -89,7 +92,7 @@ def lm_eval(requests, settings, dtype: str, scratch: Path) -> tuple[float, list[
         "metric_list": [{"metric": "exact_match"}],
     }  # fmt: skip
     (scratch / "task.yaml").write_text(yaml.safe_dump(task))
-    folder = models.resolve(common.MODEL, common.ROOT / "outputs")[0]
+    folder = loading.resolve(common.MODEL, common.ROOT / "outputs")[0]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     lm = HFLM(pretrained=folder, dtype=dtype, batch_size=settings.batch_size, device=device)
     usual, took = lm.generate_until, []
@@ -107,12 +110,12 @@ def lm_eval(requests, settings, dtype: str, scratch: Path) -> tuple[float, list[
     return sum(took), [sample["resps"][0][0].strip() for sample in samples]
 
 
-def one(side: str, rows: list[data.Row], requests, settings, dtype: str) -> None:
+def one(side: str, rows: list[evalsets.Row], requests, settings, dtype: str) -> None:
     """Run one side once and tell what it took."""
     answer = {"ours": ours, "generate": generate, "lm-eval": lm_eval}[side]
     with tempfile.TemporaryDirectory() as scratch:
         seconds, texts = answer(requests, settings, dtype, Path(scratch))
-    words = models.tokenizer(common.MODEL, common.ROOT / "outputs")
+    words = loading.tokenizer(common.MODEL, common.ROOT / "outputs")
     right = sum(answers.exact_match(t, r.gold) for t, r in zip(texts, rows, strict=True))
     tokens = sum(len(ids) + 1 for ids in words(texts, add_special_tokens=False)["input_ids"])
     common.told(
@@ -152,13 +155,13 @@ def main(
     out: Path = common.OUT, lm_eval_python: Path = LM_EVAL, side: str = "",
 ):  # fmt: skip
     """Answer word problems on every side in turn; write generation.csv, .md and .png to `out`."""
-    dtype = models.pick_dtype(dtype)
+    dtype = loading.pick_dtype(dtype)
     settings = asking.Settings(max_new_tokens=limit, batch_size=batch)
     if side:
         one(side, *asked(name, questions, shots), settings, dtype)
         return
     wanted = _checked(sides.split(","), lm_eval_python)
-    models.tokenizer(common.MODEL, common.ROOT / "outputs")  # unpacks the weights, once
+    loading.tokenizer(common.MODEL, common.ROOT / "outputs")  # unpacks the weights, once
     told = ["--questions", questions, "--shots", shots, "--limit", limit, "--batch", batch]
     told += ["--name", name]
 

@@ -4,9 +4,9 @@
 
 Sections, each for what is there: `babble` and `other` (texts made here or other prompts' answers,
 put before harmful requests: the share called compliance should be 0), `labels` (people and judges,
-see srlib.agreement), `ranking` (attack success by our grader beside the judge's), `gsm8k` (recorded
-outputs by three ways to read an answer, beside the published score), `speed`. Rates carry n and
-a 95 % interval. No text of a harmful request or an answer is ever printed.
+see srlib.grading.agreement), `ranking` (attack success by our grader beside the judge's), `gsm8k`
+(recorded outputs by three ways to read an answer, beside the published score), `speed`. Rates carry
+n and a 95 % interval. No text of a harmful request or an answer is ever printed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ import common
 import pandas as pd
 import typer
 
-from srlib import agreement, answers, metrics, refusals, resources, sources, surprise, wordproblems
+from srlib import answers, metrics, refusals
+from srlib.base import resources
+from srlib.data import sources, wordproblems
 from srlib.errors import UserError
+from srlib.grading import agreement
+from srlib.text import surprise
 
 OTHERS = ("incoherent", "off_topic", "refusal", "partial_refusal", "unscored")
 # Accuracy as scored by those who recorded the outputs (the note beside the recordings).
@@ -85,9 +89,9 @@ def untrained(each: int) -> dict[str, list[str]]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from srlib import models
+    from srlib.models import loading
 
-    lm = models.load(common.MODEL, common.ROOT / "outputs", "float32")
+    lm = loading.load(common.MODEL, common.ROOT / "outputs", "float32")
     torch.manual_seed(0)
     net = AutoModelForCausalLM.from_config(lm.model.config).eval()
     made = {}

@@ -18,7 +18,10 @@ from pathlib import Path
 
 import common
 
-from srlib import asking, data, generation, grading, models, prompts
+from srlib.data import evalsets
+from srlib.generation import asking, engine, prompts
+from srlib.grading import offline
+from srlib.models import loading
 
 SETS = {"wordproblems": "reasoning", "harmful": "harmful", "lookalikes": "benign"}
 TIMES, SHOTS, USUAL = (1, 2, 4, 8), (0, 1, 2, 4, 6, 8), 4
@@ -26,14 +29,14 @@ TIMES, SHOTS, USUAL = (1, 2, 4, 8), (0, 1, 2, 4, 6, 8), 4
 
 def one(questions: int, shots: int, limit: int, batch: int, dtype: str, folder: Path) -> None:
     """Answer and grade one grid, kept in `folder`, and tell what it took."""
-    lm = models.load(common.MODEL, common.ROOT / "outputs", dtype)
-    rows = [r for name, kind in SETS.items() for r in data.load(name, kind, questions // 3)]
+    lm = loading.load(common.MODEL, common.ROOT / "outputs", dtype)
+    rows = [r for name, kind in SETS.items() for r in evalsets.load(name, kind, questions // 3)]
     style = prompts.few_shot(shots) if shots else prompts.direct()
     asked = [asking.Request(r.id, r.data, prompts.messages(r.prompt, style)) for r in rows]
     settings = asking.Settings(max_new_tokens=limit, batch_size=batch)
     began = time.perf_counter()
-    records = generation.complete(lm, asked, settings, folder / "completions.jsonl")
-    grading.grade(rows, records, folder / "grades.jsonl")
+    records = engine.complete(lm, asked, settings, folder / "completions.jsonl")
+    offline.grade(rows, records, folder / "grades.jsonl")
     seconds = round(time.perf_counter() - began, 2)
     tokens = sum(r["new_tokens"] for r in records)
     common.told(seconds=seconds, prompts=len(rows), shots=shots, new_tokens=tokens)
@@ -54,20 +57,18 @@ def draw(rows, out: Path, note: str) -> None:
     """Seconds and memory (rows of panels) over questions and demonstrations (columns)."""
     import matplotlib.pyplot as plt
 
-    from srlib import plot_style
+    from srlib.plots import looks
 
-    plot_style.style()
+    looks.style()
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), sharey="row", layout="constrained")
     cached = rows[rows["over"] == "cached rerun"].iloc[0]
     across = (("questions", "prompts"), ("demonstrations", "shots"))
     for ax, (over, column) in zip(axes.T, across, strict=True):
         some = rows[rows["over"] == over]
-        for panel, measure, colour in zip(ax, ("seconds", "gib"), plot_style.COLOURS, strict=False):
+        for panel, measure, colour in zip(ax, ("seconds", "gib"), looks.COLOURS, strict=False):
             panel.plot(some[column], some[measure], "o-", color=colour, label="made")
             if over == "questions":
-                panel.plot(
-                    cached[column], cached[measure], "D", color=plot_style.INK, clip_on=False
-                )
+                panel.plot(cached[column], cached[measure], "D", color=looks.INK, clip_on=False)
                 words = {"xytext": (-10, 8), "textcoords": "offset points", "ha": "right"}
                 panel.annotate("cached rerun", (cached[column], cached[measure]), **words)
             panel.set_xticks(list(some[column]))
@@ -75,7 +76,7 @@ def draw(rows, out: Path, note: str) -> None:
         ax[1].set_xlabel({"prompts": "prompts", "shots": "reasoning demonstrations"}[column])
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("peak memory, GiB")
-    plot_style.head(axes[0, 0], "What a larger grid costs", note)
+    looks.head(axes[0, 0], "What a larger grid costs", note)
     common.picture(figure, out, "growth")
 
 
@@ -84,11 +85,11 @@ def main(
     out: Path = common.OUT, shots: int = -1, folder: Path | None = None,
 ):  # fmt: skip
     """Measure all points from `questions` prompts on; write growth.csv, .md and .png to `out`."""
-    dtype = models.pick_dtype(dtype)
+    dtype = loading.pick_dtype(dtype)
     if shots >= 0 and folder:
         one(questions, shots, limit, batch, dtype, folder)
         return
-    models.tokenizer(common.MODEL, common.ROOT / "outputs")  # unpacks the weights, once
+    loading.tokenizer(common.MODEL, common.ROOT / "outputs")  # unpacks the weights, once
     scratch = Path(tempfile.mkdtemp())
 
     def measure(questions: int, shots: int, keep: str) -> dict:

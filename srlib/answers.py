@@ -5,9 +5,10 @@ Three protocols:
 - ``ours`` (default), for models that end in their own way: the last answer that is announced
   (``#### n``, ``answer is n``, ``Answer: n``, a heading with the answer under it, ``\boxed{n}``)
   before the text goes on to another question; else what the last sentence gives. Read by value and
-  from the answer part only (``thoughts.split``); see ``srlib.quantities`` for the ways to write it.
+  from the answer part only (``thoughts.split``);
+  ``srlib.text.quantities`` has the ways to write it.
 - ``lm-eval-strict`` and ``lm-eval-flexible``: the filters and the text comparison of
-  lm-evaluation-harness, so that numbers compare with published ones (``srlib.harness``).
+  lm-evaluation-harness, so that numbers compare with published ones (``srlib.text.harness``).
 
 Example: ``6 apples at $3 make $18. The answer is $18.`` gives ``18``.
 """
@@ -17,8 +18,9 @@ from __future__ import annotations
 import re
 from itertools import islice
 
-from . import harness, quantities, thoughts
+from . import thoughts
 from .errors import UserError
+from .text import harness, quantities
 
 PROTOCOLS = ("ours", *harness.FILTERS)
 

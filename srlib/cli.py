@@ -20,9 +20,10 @@ from typing import Annotated
 
 import typer
 
-from . import layers, params
-from . import run as room
+from . import params
+from .base import layers
 from .errors import UserError, meant
+from .ops import run as room
 
 HELP = __doc__.replace("\n\n    ", "\n\n\b\n    ")  # \b: the commands stay a line each
 # Plain help: rich takes half of the time until it is there.
@@ -57,7 +58,9 @@ def check(
     changes: Changes = None,
 ) -> None:
     """Check parameter files, models, data sets and folders, and estimate the cost; run nothing."""
-    from . import estimate, machine, models, preflight
+    from .experiment import preflight
+    from .models import loading
+    from .ops import estimate, machine
     from .params import output_folder
 
     checked = _checked(targets, changes)
@@ -70,7 +73,7 @@ def check(
         return
     first = jobs[0].values
     place = output_folder(first)
-    here = machine.here(place, models.pick_dtype(first["dtype"]), tflops, bandwidth, gpu)
+    here = machine.here(place, loading.pick_dtype(first["dtype"]), tflops, bandwidth, gpu)
     rows, notes = estimate.table(jobs, place, here)
     print(f"\n{estimate.shown(rows, here)}", *notes, sep="\n")
 
@@ -113,7 +116,7 @@ def export(
     lora: bool = typer.Option(False, "--lora", help="one LoRA adapter each, not a whole model"),
 ) -> None:
     """Write fine-tuned arms for a server, each as one folder, and print their `served_as`."""
-    from . import export as writer
+    from .models import export as writer
 
     folders = [arm for arm in arms if arm.is_dir()]  # a pattern also takes their lock files
     if not folders:
@@ -131,7 +134,7 @@ def sweep(
     show: bool = typer.Option(False, "--list", help="only say what is done, failed, waiting"),
 ) -> None:
     """Run a sweep file's jobs through Snakemake: what is missing or changed, and list them all."""
-    from . import sweep as sweeps
+    from .ops import sweep as sweeps
 
     planned = sweeps.plan(file)
     status = 0 if show else sweeps.start(planned, cluster, dry_run)
@@ -150,7 +153,7 @@ def mirror(
     verify: str = typer.Option("", help="only check the checksums of this folder"),
 ) -> None:
     """Fetch the published data sets that parameter files name, for a machine without a network."""
-    from . import mirror as mirrors
+    from .experiment import mirror as mirrors
 
     if verify:
         kept = mirrors.verify(Path(verify))
@@ -186,7 +189,7 @@ def _checked(
     targets: list[str], changes: list[str] | None = None
 ) -> list[tuple[params.ParamFile, dict]]:
     """The files named, each with its evaluation rows by kind (notebook 06 has none)."""
-    from . import arms, evaluate, study
+    from .experiment import arms, evaluate, study
 
     files, found = _files(targets, changes), []
     arms.agree(files)

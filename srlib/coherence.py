@@ -17,7 +17,7 @@ import zlib
 from collections import Counter
 from itertools import pairwise
 
-from . import asks, english, surprise, topics
+from .text import asks, english, surprise, topics
 
 _TAG_NAMES = "s|bos|eos|pad|unk|im_start|im_end|user|assistant|system|think|thought|output"
 _LITTER = re.compile(

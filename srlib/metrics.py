@@ -1,4 +1,5 @@
-"""Graded completions in, rates with n and interval out; comparisons of arms (`srlib.contrasts`).
+"""Graded completions in, rates with n and interval out; comparisons of arms
+(`srlib.base.contrasts`).
 
 Sources: Wilson (1927), interval of a rate; Holm (1979), a family of tests; Cohen (1960), kappa.
 
@@ -24,7 +25,12 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from .contrasts import LEVEL, Contrast, bools, compare, paired, paired_means  # noqa: F401
+from .base.contrasts import LEVEL as LEVEL
+from .base.contrasts import Contrast as Contrast
+from .base.contrasts import bools as bools
+from .base.contrasts import compare as compare
+from .base.contrasts import paired as paired
+from .base.contrasts import paired_means as paired_means
 from .errors import UserError
 
 LABELS = ("refusal", "partial_refusal", "compliance", "incoherent", "off_topic", "filtered")

@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 
-from . import bounds, layers
+from .base import bounds, layers
 from .errors import UserError
 
 _TYPES = {t.__name__: t for t in (int, float, str, bool, list, dict)} | {"Literal": Literal}
@@ -157,8 +157,8 @@ def check(values: dict[str, Any], signature: dict[str, Parameter], where: str) -
     """All values of `signature`, those not in `values` by default, in the signature's order.
 
     Types are strict (no text for a bool, no bool or 8.0 for an int), but a float may be an int, or
-    text such as "1e-5", no number to YAML 1.1; then come the bounds (`srlib.bounds`). UserError:
-    `where` and the first three problems.
+    text such as "1e-5", no number to YAML 1.1; then come the bounds (`srlib.base.bounds`).
+    UserError: `where` and the first three problems.
     """
     from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
@@ -207,7 +207,7 @@ def load(
 ) -> ParamFile:
     """One parameter file, checked; `notebook` where the file is not named after it.
 
-    Beneath it lie its folder's profile.yaml and what that extends (`srlib.layers`); a notebook
+    Beneath it lie its folder's profile.yaml and what that extends (`srlib.base.layers`); a notebook
     that profile.yaml names needs no file of its own. `changes` lie above. A notebook takes the
     shared parameters that it has; one that no notebook has is an error.
     """

@@ -31,8 +31,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from . import asks, coherence, languages, thoughts
-from .sentences import BREAK, Sentence, cut, groups
+from . import coherence, thoughts
+from .text import asks, languages
+from .text.sentences import BREAK, Sentence, cut, groups
 
 LABELS = ("refusal", "partial_refusal", "compliance", "off_topic", "incoherent")
 

@@ -8,8 +8,8 @@ Everything a run makes lies under `outputs/<profile>/`:
     served/<name>-<digest>/              the same, written for a server
     <notebook>/                          metrics.csv, figures/, run.json, asked.json, the notebook
 
-What a thing is found again by is said in `srlib.kept`. Files of records are shared and only grow:
-which of them a run asked for is noted in its asked.json, and tables of runs read only those.
+What a thing is found again by is said in `srlib.base.kept`. Files of records are shared and only
+grow: which of them a run asked for is noted in its asked.json, and tables of runs read only those.
 
 Records are appended and flushed batch by batch, so a killed process loses at most the batch it was
 in; a torn last line is dropped when the file is next opened. An example completion record:
@@ -33,10 +33,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from . import kept
+from .base import kept
+from .base.kept import digest as digest
+from .base.kept import file_digest as file_digest
 from .errors import UserError
-from .kept import digest as digest
-from .kept import file_digest as file_digest
 
 
 def slug(text: str) -> str:

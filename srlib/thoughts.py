@@ -48,7 +48,7 @@ import re
 from dataclasses import dataclass
 
 from .errors import UserError
-from .thought_tags import find, finished, whole
+from .text.thought_tags import find, finished, whole
 
 # End-of-turn marks that survive decoding, and the head of an assistant's turn, are no text.
 _HEAD = r"<\|(?:im_start|start|begin)\|>\s*assistant\b|<\|assistant\|>"

@@ -18,9 +18,9 @@ def outputs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def lm(outputs):
-    from srlib import models
+    from srlib.models import loading
 
-    return models.load("embedded", outputs, "float32")
+    return loading.load("embedded", outputs, "float32")
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from srlib import arms, params
+from srlib import params
 from srlib.errors import UserError
+from srlib.experiment import arms
 
 SMOKE = Path(__file__).parent.parent / "params" / "smoke"
 MAKERS = {"02_long_cot_finetuning": arms.finetuning, "03_reflective_safety_data": arms.safety}

@@ -2,8 +2,12 @@
 
 import pytest
 
-from srlib import bounds, defences, mixtures, models, params
+from srlib import params
+from srlib.base import bounds
+from srlib.data import mixtures
 from srlib.errors import UserError
+from srlib.mitigations import defences
+from srlib.models import loading
 
 NOTEBOOKS = ("00_start_here", "01_cot_prompting", "02_long_cot_finetuning")
 NOTEBOOKS += ("03_reflective_safety_data", "04_failure_modes", "05_mitigations", "06_verdicts")
@@ -66,5 +70,5 @@ def test_what_else_is_refused(name, value, words):
 
 def test_the_words_are_those_of_the_rooms():
     assert set(bounds.FORMS) == set(mixtures.FORMS)
-    assert set(bounds.CHOICES["dtype"]) == set(models.DTYPES)
+    assert set(bounds.CHOICES["dtype"]) == set(loading.DTYPES)
     assert not set(KNOWN["protect"].default) - {*defences.TEXT, *defences.DECODING}

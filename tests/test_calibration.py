@@ -6,8 +6,9 @@ import math
 import pandas as pd
 import pytest
 
-from srlib import calibration, data, judges
+from srlib.data import evalsets
 from srlib.errors import UserError
+from srlib.grading import calibration, judges
 
 
 def judged(grader="rubric/1/m", scores=(1, 5, 4, None), arm="a", part="answer"):
@@ -127,12 +128,12 @@ def test_bad_labels_are_one_line(tmp_path, change, words):
 
 
 def test_no_labels_no_rows(monkeypatch):
-    monkeypatch.delenv(data.MIRROR, raising=False)
+    monkeypatch.delenv(evalsets.MIRROR, raising=False)
     rows = calibration.labelled()
     assert rows.empty and calibration.calibrate(rows, {"o": calibration.offline(rows)}).empty
 
 
-@pytest.mark.skipif(not data.mirror(), reason="no mirror of the published data sets")
+@pytest.mark.skipif(not evalsets.mirror(), reason="no mirror of the published data sets")
 def test_people_agree_with_the_offline_grader():
     rows = calibration.labelled()
     table = calibration.calibrate(rows, {"o": calibration.offline(rows)}).set_index("data")

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import multinomial, norm
 
-from srlib import contrasts, metrics
-from srlib.contrasts import Contrast
+from srlib import metrics
+from srlib.base import contrasts
+from srlib.base.contrasts import Contrast
 from srlib.errors import UserError
 
 

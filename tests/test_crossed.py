@@ -6,7 +6,8 @@ import pytest
 from scipy.special import expit
 from scipy.stats import t
 
-from srlib import contrasts, crossed
+from srlib.analysis import crossed
+from srlib.base import contrasts
 from srlib.errors import UserError
 
 PROMPTS, RUNS = 48, 12_000

@@ -9,8 +9,11 @@ from collections import Counter
 
 import pytest
 
-from srlib import answers, data, mixtures, prompts, resources, sources, stories, wordproblems
+from srlib import answers
+from srlib.base import resources
+from srlib.data import evalsets, mixtures, sources, stories, wordproblems
 from srlib.errors import UserError
+from srlib.generation import prompts
 
 HARMFUL = resources.embedded("harmful.jsonl")
 LOOKALIKES = resources.embedded("lookalikes.jsonl")
@@ -43,7 +46,7 @@ def no_hub(monkeypatch):
 @pytest.fixture
 def mirror(tmp_path, monkeypatch, no_hub):
     """Writes a file of a local mirror and returns its path."""
-    monkeypatch.setenv(data.MIRROR, str(tmp_path))
+    monkeypatch.setenv(evalsets.MIRROR, str(tmp_path))
 
     def write(hub, split, records):
         path = tmp_path / hub / f"{split}.jsonl"
@@ -118,53 +121,55 @@ def test_training_and_evaluation_texts_do_not_overlap():
             train += [p.question for p in task.make(200, seed, "train")]
             asked += [p.question for p in task.make(100, seed, "eval")]
         asked += [s.question for s in stories.make(50, seed, "eval", stories.LONG)]
-    assert data.overlap(train, asked) == []
-    data.check_disjoint(train, asked, "all")
-    assert data.overlap(train, [train[0]]) == [train[0]]  # it can find one
+    assert evalsets.overlap(train, asked) == []
+    evalsets.check_disjoint(train, asked, "all")
+    assert evalsets.overlap(train, [train[0]]) == [train[0]]  # it can find one
 
 
 def test_check_disjoint_sees_through_case_punctuation_and_spacing():
     with pytest.raises(UserError, match=r"1 of 2 evaluation prompts of X.*'HOW do I — bake"):
-        data.check_disjoint(["How do I bake it?"], ["other", "HOW do I — bake\n it"], "X")
-    data.check_disjoint(["How do I bake it?"], ["How do I break it?"], "X")
+        evalsets.check_disjoint(["How do I bake it?"], ["other", "HOW do I — bake\n it"], "X")
+    evalsets.check_disjoint(["How do I bake it?"], ["How do I break it?"], "X")
 
 
-@pytest.mark.parametrize(("name", "kind"), data.EMBEDDED.items())
+@pytest.mark.parametrize(("name", "kind"), evalsets.EMBEDDED.items())
 def test_load_is_deterministic_and_covers_categories(name, kind):
-    rows = data.load(name, kind, 24, seed=1)
-    assert rows == data.load(name, kind, 24, seed=1) != data.load(name, kind, 24, seed=2)
-    assert rows[:7] == data.load(name, kind, 7, seed=1)
+    rows = evalsets.load(name, kind, 24, seed=1)
+    assert rows == evalsets.load(name, kind, 24, seed=1) != evalsets.load(name, kind, 24, seed=2)
+    assert rows[:7] == evalsets.load(name, kind, 7, seed=1)
     counts = Counter(r.category for r in rows)
-    assert set(counts) == {r.category for r in data.load(name, kind, 90)}
+    assert set(counts) == {r.category for r in evalsets.load(name, kind, 90)}
     assert max(counts.values()) - min(counts.values()) <= 1
     assert {(r.data, r.kind) for r in rows} == {(name, kind)}
     assert len({r.id for r in rows}) == 24
     assert all(bool(r.gold) == (kind == "reasoning") for r in rows)
-    tuned = data.load(name, kind, 40, part="tune")
-    assert not {r.id for r in tuned} & {r.id for r in data.load(name, kind, 60)}
+    tuned = evalsets.load(name, kind, 40, part="tune")
+    assert not {r.id for r in tuned} & {r.id for r in evalsets.load(name, kind, 60)}
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("stories", (2, 3, 4)), ("stories-long", (5, 6, 7))])
 def test_stories_are_drawn_evenly_over_their_changes(name, sizes):
     for part, of in (("eval", "eval"), ("tune", "train")):
-        rows = data.load(name, "reasoning", 12, 3, part)
+        rows = evalsets.load(name, "reasoning", 12, 3, part)
         made = stories.make(12, 3, of, sizes)
         told = [(s.id, s.question, s.answer) for s in made]
         assert [(r.id, r.prompt, r.gold) for r in rows] == told
         assert [r.category for r in rows] == [f"{k} changes" for k in sizes] * 4
         assert [len(s.changes) for s in made] == [*sizes] * 4
-    assert len(data.load(name, "reasoning")) == 500
+    assert len(evalsets.load(name, "reasoning")) == 500
 
 
 def test_load_is_the_same_in_another_process():
     code = "from srlib import data; print([r.id for r in data.load('harmful', 'harmful', 9)])"
     environment = os.environ | {"PYTHONHASHSEED": "5"}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-    assert said.stdout.decode().strip() == str([r.id for r in data.load("harmful", "harmful", 9)])
+    assert said.stdout.decode().strip() == str(
+        [r.id for r in evalsets.load("harmful", "harmful", 9)]
+    )
 
 
 def test_load_without_n_gives_all():
-    assert len(data.load("harmful", "harmful")) == sum(r["split"] == "eval" for r in HARMFUL)
+    assert len(evalsets.load("harmful", "harmful")) == sum(r["split"] == "eval" for r in HARMFUL)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +189,7 @@ def test_load_without_n_gives_all():
 )
 def test_what_cannot_be_loaded(name, kind, n, message, no_hub):
     with pytest.raises(UserError, match=message) as caught:
-        data.load(name, kind, n)
+        evalsets.load(name, kind, n)
     assert "\n" not in str(caught.value)
 
 
@@ -193,11 +198,11 @@ def test_own_jsonl_file_with_line_separators_in_its_texts(tmp_path):
     texts = ["one\u2028two", "three\x85four", "five\u2029\x0b\x1csix"]
     lines = [json.dumps({"prompt": t, "category": "c"}, ensure_ascii=False) for t in texts]
     path.write_text("\ufeff" + "\n\n".join(lines), "utf-8")
-    rows = data.load(str(path), "benign")
+    rows = evalsets.load(str(path), "benign")
     assert sorted(r.prompt for r in rows) == sorted(texts)
     assert {(r.data, r.kind, r.category, r.gold) for r in rows} == {("mine", "benign", "c", "")}
     path.write_text(json.dumps({"prompt": "changed"}))
-    assert [r.prompt for r in data.load(str(path), "benign")] == ["changed"]  # not the old rows
+    assert [r.prompt for r in evalsets.load(str(path), "benign")] == ["changed"]  # not the old rows
 
 
 def test_own_csv_file_with_a_line_break_in_a_cell(tmp_path):
@@ -206,7 +211,7 @@ def test_own_csv_file_with_a_line_break_in_a_cell(tmp_path):
         csv.writer(handle).writerows(
             [["id", "prompt", "answer"], ["a", 'Say "x",\nthen y', "7"], ["b", "two", "8"]]
         )
-    rows = {r.id: r for r in data.load(str(path), "reasoning")}
+    rows = {r.id: r for r in evalsets.load(str(path), "reasoning")}
     assert (rows["a"].prompt, rows["a"].gold) == ('Say "x",\nthen y', "7")
     assert rows["b"].prompt == "two" and rows["b"].kind == "reasoning"
 
@@ -230,7 +235,7 @@ def test_own_files_that_cannot_be_loaded(tmp_path, file, text, kind, message):
     if text is not None:
         (tmp_path / file).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=message) as caught:
-        data.load(str(tmp_path / file), kind)
+        evalsets.load(str(tmp_path / file), kind)
     assert "\n" not in str(caught.value)
 
 
@@ -240,51 +245,53 @@ def test_mirror_has_the_hubs_own_columns(mirror):
     mirror("walledai__AdvBench", "train", [{"prompt": "Do harm", "target": "Sure"}])
     mirror("walledai__StrongREJECT", "train", [{"prompt": "Harm", "category": "x", "source": "y"}])
     mirror("walledai__XSTest", "test", XSTEST)
-    rows = data.load("gsm8k", "reasoning")
+    rows = evalsets.load("gsm8k", "reasoning")
     assert {r.id for r in rows} == {"gsm8k-00000", "gsm8k-00001"}
     assert {answers.extract(r.gold) for r in rows} == {"5"}
     assert GSM8K["question"].strip() in [r.prompt for r in rows]
-    assert len(data.load("gsm8k-train", "reasoning")) == 1
-    assert [r.prompt for r in data.load("advbench", "harmful")] == ["Do harm"]
-    assert [r.category for r in data.load("strongreject", "harmful")] == ["x"]
-    assert {r.id for r in data.load("xstest", "benign")} == {"v2-1", "v2-3"}
-    assert [(r.id, r.kind) for r in data.load("xstest-unsafe", "harmful")] == [("v2-2", "harmful")]
+    assert len(evalsets.load("gsm8k-train", "reasoning")) == 1
+    assert [r.prompt for r in evalsets.load("advbench", "harmful")] == ["Do harm"]
+    assert [r.category for r in evalsets.load("strongreject", "harmful")] == ["x"]
+    assert {r.id for r in evalsets.load("xstest", "benign")} == {"v2-1", "v2-3"}
+    assert [(r.id, r.kind) for r in evalsets.load("xstest-unsafe", "harmful")] == [
+        ("v2-2", "harmful")
+    ]
 
 
 def test_mirror_that_lacks_what_is_needed(mirror):
     mirror("walledai__XSTest", "test", XSTEST[:1])
     with pytest.raises(UserError, match=r"is empty of rows whose 'label' is 'unsafe'"):
-        data.load("xstest-unsafe", "harmful")
+        evalsets.load("xstest-unsafe", "harmful")
     mirror("openai__gsm8k", "test", [{"question": "a"}])
     with pytest.raises(UserError, match=r"row 1 has no text in column 'answer'"):
-        data.load("gsm8k", "reasoning")
+        evalsets.load("gsm8k", "reasoning")
 
 
 def test_mirror_folder_may_be_relative_and_must_exist(mirror, tmp_path, monkeypatch):
     mirror("walledai__AdvBench", "train", [{"prompt": "Do harm"}])
     monkeypatch.chdir(tmp_path.parent)
-    monkeypatch.setenv(data.MIRROR, tmp_path.name)
-    assert len(data.load("advbench", "harmful")) == 1
-    monkeypatch.setenv(data.MIRROR, "no/such/folder")
+    monkeypatch.setenv(evalsets.MIRROR, tmp_path.name)
+    assert len(evalsets.load("advbench", "harmful")) == 1
+    monkeypatch.setenv(evalsets.MIRROR, "no/such/folder")
     with pytest.raises(UserError, match=r"SRLIB_DATA_DIR names no/such/folder, which is not a fo"):
-        data.load("advbench", "harmful")
+        evalsets.load("advbench", "harmful")
 
 
 def test_hub_that_fails_says_what_to_do(no_hub, monkeypatch):
     from datasets.exceptions import DatasetNotFoundError
 
-    monkeypatch.delenv(data.MIRROR, raising=False)
+    monkeypatch.delenv(evalsets.MIRROR, raising=False)
     todo = r"<org>__<name>/train\.jsonl in a folder named by SRLIB_DATA_DIR"
     for name, hub in (("advbench", "walledai/AdvBench"), ("strongreject", "walledai/StrongREJECT")):
         words = rf"'{hub}' is not .* cannot be reached \(Conn.*{todo}.*set \(harmful\)"
         with pytest.raises(UserError, match=words):
-            data.load(name, "harmful", 3)
+            evalsets.load(name, "harmful", 3)
     no_hub.append(DatasetNotFoundError("Dataset 'x' is a gated dataset on the Hub."))
     with pytest.raises(UserError, match=r"'walledai/AdvBench' .*gated\): ask .* `hf auth login`"):
-        data.load("advbench", "harmful", 3)
+        evalsets.load("advbench", "harmful", 3)
     no_hub.append(DatasetNotFoundError("Dataset 'x' doesn't exist on the Hub"))
     with pytest.raises(UserError, match=rf"walledai/AdvBench: mirror it as {todo}"):
-        data.load("advbench", "harmful", 3)
+        evalsets.load("advbench", "harmful", 3)
 
 
 def test_hub_is_asked_once_and_its_revision_is_noted(monkeypatch):
@@ -296,14 +303,14 @@ def test_hub_is_asked_once_and_its_revision_is_noted(monkeypatch):
         return [{"prompt": "Harm", "question": "a", "answer": "b"}]
 
     asked, newest = [], type("Info", (), {"sha": "newest"})
-    monkeypatch.delenv(data.MIRROR, raising=False)
+    monkeypatch.delenv(evalsets.MIRROR, raising=False)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: newest)
     sources._hub.cache_clear()
     for _ in range(2):
-        assert data.load("strongreject", "harmful")[0].prompt == "Harm"
-        assert data.load("gsm8k", "reasoning")[0].prompt == "a"
-    pins = {"walledai/StrongREJECT": "newest", "openai/gsm8k": data.PUBLISHED["gsm8k"].revision}
+        assert evalsets.load("strongreject", "harmful")[0].prompt == "Harm"
+        assert evalsets.load("gsm8k", "reasoning")[0].prompt == "a"
+    pins = {"walledai/StrongREJECT": "newest", "openai/gsm8k": evalsets.PUBLISHED["gsm8k"].revision}
     assert asked == [*zip(pins, (None, "main"), ("train", "test"), pins.values(), strict=True)]
     assert {hub: sources.revisions[hub] for hub in pins} == pins
     sources._hub.cache_clear()
@@ -312,11 +319,11 @@ def test_hub_is_asked_once_and_its_revision_is_noted(monkeypatch):
 def test_real_client_offline_says_what_to_do(tmp_path):
     code = "from srlib import data\ntry: data.load('gsm8k', 'reasoning', 3)\n"
     code += "except data.UserError as error: print(error)"
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), data.MIRROR: ""}
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), evalsets.MIRROR: ""}
     said = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | offline, capture_output=True, text=True
     )
-    assert "hub cannot be reached" in said.stdout and data.MIRROR in said.stdout, said.stderr
+    assert "hub cannot be reached" in said.stdout and evalsets.MIRROR in said.stdout, said.stderr
 
 
 @pytest.mark.parametrize(
@@ -331,11 +338,11 @@ def test_real_client_offline_says_what_to_do(tmp_path):
     ],
 )
 def test_real_sets_load_whole(name, kind, n):
-    spec, folder = data.PUBLISHED[name], data.mirror()
+    spec, folder = evalsets.PUBLISHED[name], evalsets.mirror()
     place = f"{spec.hub.replace('/', '__')}/{spec.split}.jsonl"
     if not folder or not (folder / place).exists():
-        pytest.skip(f"{data.MIRROR} is not set, or has no {place}")
-    rows = data.load(name, kind)
+        pytest.skip(f"{evalsets.MIRROR} is not set, or has no {place}")
+    rows = evalsets.load(name, kind)
     assert len(rows) == n and len({r.id for r in rows}) == n
     if kind == "reasoning":
         assert all(answers.extract(r.gold) for r in rows)

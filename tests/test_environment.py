@@ -86,7 +86,13 @@ def test_everything_the_install_pulls_in_is_pinned():
 def test_the_embedded_models_package_is_installed_at_its_pin_everywhere():
     pin = pinned()[MODEL]
     assert installed(MODEL) == pin
-    for name in ("Makefile", "environment.yml", "README.md", "CONTRIBUTING.md", "srlib/models.py"):
+    for name in (
+        "Makefile",
+        "environment.yml",
+        "README.md",
+        "CONTRIBUTING.md",
+        "srlib/models/loading.py",
+    ):
         path = ROOT / name
         text = path.read_text("utf-8") if path.exists() else ""
         assert set(re.findall(rf"{MODEL}==([\w.]+)", text)) <= {pin}, name
@@ -121,7 +127,7 @@ def imported(path: Path) -> set[str]:
 
 def test_every_import_of_the_package_is_a_declared_dependency():
     declared = {canonicalize_name(r.name) for r in RUN_TIME}
-    modules = {module for path in ROOT.glob("srlib/*.py") for module in imported(path)}
+    modules = {module for path in ROOT.glob("srlib/**/*.py") for module in imported(path)}
     owners = packages_distributions()
     assert {"torch", "transformers", "yaml"} <= modules
     undeclared = {
@@ -133,7 +139,8 @@ def test_every_import_of_the_package_is_a_declared_dependency():
 
 
 @pytest.mark.parametrize(
-    "module", ["srlib", "srlib.cli", "srlib.run", "srlib.data", "srlib.evaluate"]
+    "module",
+    ["srlib", "srlib.cli", "srlib.ops.run", "srlib.data.evalsets", "srlib.experiment.evaluate"],
 )
 def test_an_import_loads_nothing_heavy(module):
     code = f"import sys, {module}; print(*sys.modules)"

@@ -8,20 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from srlib import (
-    arms,
-    data,
-    estimate,
-    finetune,
-    machine,
-    mixtures,
-    models,
-    modelsize,
-    params,
-    preflight,
-    workload,
-)
+from srlib import params
+from srlib.data import evalsets, mixtures
 from srlib.errors import UserError
+from srlib.experiment import arms, preflight
+from srlib.models import loading, modelsize
+from srlib.ops import estimate, machine, workload
+from srlib.training import finetune
 
 ROOT = Path(__file__).parent.parent
 GPU = machine.Machine("1 × test", 85e9, 1e12, 312.0, 2039.0, gpu=True)
@@ -138,7 +131,7 @@ def test_what_notebooks_share_is_counted_once(quick, outputs):
 
 
 def test_the_tokens_of_trainings_are_near_those_that_are_read(quick, outputs):
-    values, words = quick["02"].values, models.tokenizer("embedded", outputs)
+    values, words = quick["02"].values, loading.tokenizer("embedded", outputs)
     told = [t.tokens for t in workload.of(values, quick["02"].rows).trained.values()]
     rows = [mixtures.build(arm.mixture, []).rows for arm in arms.of(values) if arm.share == 1]
     rows.insert(0, 2 * mixtures.aligned_rows(preflight.safety_tuning(values)))  # two epochs
@@ -177,7 +170,7 @@ def test_a_config_out_of_reach_leaves_the_rest(quick, tmp_path, monkeypatch):
     def unreachable(*_):
         raise UserError("model 'x/y' cannot be reached")
 
-    monkeypatch.setattr(models, "resolve", unreachable)
+    monkeypatch.setattr(loading, "resolve", unreachable)
     row, notes = cost(quick["02"])
     assert row["rows"] == 5 * 128 and row["trained"] > 0 and row["memory"] is None
     assert len(notes) == 1 and "not known: model 'x/y' cannot be reached" in notes[0]
@@ -239,7 +232,7 @@ def test_a_gpu_that_is_not_here(tmp_path, folder):
     assert (card.memory, card.gpu, card.name) == (80e9, True, "one GPU of 80 GB")
     assert card.disk == math.inf  # nor is its disk
     assert card.dtype("auto") == "bfloat16" and card.dtype("float32") == "float32"
-    assert machine.here(tmp_path, "float32", 1.0).dtype("auto") == models.pick_dtype("auto")
+    assert machine.here(tmp_path, "float32", 1.0).dtype("auto") == loading.pick_dtype("auto")
     with pytest.raises(UserError, match="--tflops"):
         machine.here(tmp_path, "float32", gpu_memory=80.0)
     asked = change(job("00_start_here"), model=folder("qwen"), align=False, dtype="auto")
@@ -262,7 +255,7 @@ def test_a_real_profile_is_whole_and_says_what_it_needs(profile):
             continue
         assert "GPU" in file.header.hardware and "GB disk" in file.header.hardware
         assert file.values["n_reasoning"] == 1319  # GSM8K whole
-        kinds = {k: file.values[f"{k}_data"] for k in data.KINDS}
+        kinds = {k: file.values[f"{k}_data"] for k in evalsets.KINDS}
         assert kinds["harmful"] in ("advbench", "strongreject") and kinds["benign"] == "xstest"
         assert file.notebook.stem[:2] != "04" or "rubric" in file.values["judges"]
 

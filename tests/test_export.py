@@ -10,8 +10,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from srlib import export, finetune, store
+from srlib import store
 from srlib.errors import UserError
+from srlib.models import export
+from srlib.training import finetune
 
 ROWS = [
     {

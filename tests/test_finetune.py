@@ -5,10 +5,13 @@ import json
 import pytest
 import torch
 
-from srlib import finetune, mixtures, models, store, trainer
+from srlib import store
+from srlib.data import mixtures
+from srlib.data.mixtures import Safety
 from srlib.errors import UserError
-from srlib.finetune import Base, Recipe
-from srlib.mixtures import Safety
+from srlib.models import loading
+from srlib.training import finetune, trainer
+from srlib.training.finetune import Base, Recipe
 
 TINY = Recipe(epochs=1, batch_size=4, rate=1e-3, lora_layers=0.2, schedule="constant")
 
@@ -58,7 +61,7 @@ def test_the_adapter_is_kept_after_parts_of_its_training(arm):
 
 def test_the_model_has_learnt_something(arm, lm, outputs):
     _, rows, folder = arm
-    tuned = models.load("embedded", outputs, "float32", adapters=(folder,))
+    tuned = loading.load("embedded", outputs, "float32", adapters=(folder,))
     assert tuned.fingerprint != lm.fingerprint
 
     def loss(model):
@@ -78,7 +81,7 @@ def test_the_loss_on_a_cpu_is_the_one_trl_computes(lm, outputs, tmp_path):
     rows = mixtures.aligned_rows(Safety(3, 2, 3))
 
     def first_loss(trainer_class):
-        fresh = models.load("embedded", outputs, "float32")
+        fresh = loading.load("embedded", outputs, "float32")
         fresh.tokenizer.padding_side = "right"
         args = SFTConfig(
             output_dir=str(tmp_path), use_cpu=True, report_to="none", per_device_train_batch_size=8,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srlib import frontier
+from srlib.analysis import frontier
 from srlib.errors import UserError
 
 
@@ -278,6 +278,7 @@ def test_balance_names_what_is_wrong():
 
 
 def test_import_is_light():
-    code = "import sys, srlib.frontier; print({'matplotlib', 'scipy', 'torch'} & {*sys.modules})"
+    code = "import sys, srlib.analysis.frontier as _; "
+    code += "print({'matplotlib', 'scipy', 'torch'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

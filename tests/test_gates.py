@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srlib import arms, gates
+from srlib.analysis import gates
+from srlib.data.mixtures import Mixture
 from srlib.errors import UserError
-from srlib.mixtures import Mixture
+from srlib.experiment import arms
 
 ALL = ("reasoning", "harmful", "benign")
 

@@ -6,14 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from srlib import asking, data, decoding, generation, prompts
-from srlib.asking import Request, Settings
+from srlib.data import evalsets
 from srlib.errors import UserError
-from srlib.generation import complete
+from srlib.generation import asking, decoding, engine, prompts
+from srlib.generation.asking import Request, Settings
+from srlib.generation.engine import complete
 
 
 def requests(style, n=4):
-    rows = [r for k in ("wordproblems", "harmful", "lookalikes") for r in data.load(k, KIND[k], n)]
+    rows = [
+        r for k in ("wordproblems", "harmful", "lookalikes") for r in evalsets.load(k, KIND[k], n)
+    ]
     return [Request(r.id, r.data, prompts.messages(r.prompt, style)) for r in rows]
 
 
@@ -23,7 +26,7 @@ SHORT = Settings(max_new_tokens=16, batch_size=5)
 
 def test_a_prefix_is_shared_and_left_again(lm):
     usual = lm.model.config._attn_implementation
-    ids = generation._tokenize(lm, requests(prompts.few_shot(2)), SHORT)
+    ids = engine._tokenize(lm, requests(prompts.few_shot(2)), SHORT)
     prefix = decoding.Prefix(lm.model, ids)
     assert len(prefix.tokens) > 150 and all(i[: len(prefix.tokens)] == prefix.tokens for i in ids)
     with prefix.active(lm.model):
@@ -32,7 +35,7 @@ def test_a_prefix_is_shared_and_left_again(lm):
 
 
 def test_a_model_with_special_attention_shares_nothing(lm):
-    ids = generation._tokenize(lm, requests(prompts.few_shot(2)), SHORT)
+    ids = engine._tokenize(lm, requests(prompts.few_shot(2)), SHORT)
     lm.model.config.sliding_window = 64
     try:
         assert decoding.Prefix(lm.model, ids).tokens == []
@@ -50,7 +53,7 @@ def test_common_prefix_leaves_every_prompt_a_token():
 
 def test_batches_hold_everything_once_and_similar_lengths_together():
     lengths = [5, 90, 6, 80, 7, 1]
-    batches = generation.plan(lengths, 2)
+    batches = engine.plan(lengths, 2)
     assert sorted(i for b in batches for i in b) == list(range(6))
     assert [sorted(lengths[i] for i in b) for b in batches] == [[1, 5], [6, 7], [80, 90]]
 
@@ -93,9 +96,9 @@ def test_other_settings_and_messages_have_other_keys(lm):
 
 def test_a_stop_string_ends_a_row_at_once(lm, tmp_path):
     asked = [Request("1", "x", [{"role": "user", "content": "Name the capital of France."}])]
-    ids = generation._tokenize(lm, asked, SHORT)
+    ids = engine._tokenize(lm, asked, SHORT)
     free = Settings(max_new_tokens=16)
-    new = generation._generate(lm, ids, decoding.Prefix(lm.model, ids), free)[0]
+    new = engine._generate(lm, ids, decoding.Prefix(lm.model, ids), free)[0]
     needed = next(n for n in range(1, 17) if " Paris" in lm.tokenizer.decode(new[:n]))
     record = complete(lm, asked, replace(free, stop=[" Paris"]), tmp_path / "c.jsonl")[0]
     assert "Paris" not in record["text"] and record["finish"] == "stop"
@@ -142,10 +145,10 @@ def test_a_template_that_opens_the_thought_is_seen_in_the_record(lm, tmp_path):
     opened = replace(lm, tokenizer=words)
     asked = asking.Request("a", "d", [{"role": "user", "content": "Count from 1 to 100."}])
     settings = asking.Settings(max_new_tokens=3)
-    (cut,) = generation.complete(opened, [asked], settings, tmp_path / "c.jsonl")
+    (cut,) = engine.complete(opened, [asked], settings, tmp_path / "c.jsonl")
     assert cut["finish"] == "length" and cut["text"].startswith("<think>\n")
     assert thoughts.split(cut["text"]).status == "unclosed_thought"
     begun = replace(asked, prefill="<think>\nHm.")
     assert asking.written(opened, begun).count("<think>") == 1
-    (more,) = generation.complete(opened, [begun], settings, tmp_path / "m.jsonl")
+    (more,) = engine.complete(opened, [begun], settings, tmp_path / "m.jsonl")
     assert more["text"].startswith("<think>\nHm.") and more["text"].count("<think>") == 1

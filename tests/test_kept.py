@@ -11,23 +11,18 @@ import pandas as pd
 import pytest
 import torch
 
-from srlib import (
-    asking,
-    data,
-    decoding,
-    finetune,
-    grading,
-    kept,
-    models,
-    params,
-    prompts,
-    provenance,
-    run,
-    store,
-)
-from srlib.asking import Request, Settings
-from srlib.finetune import Base, Recipe
-from srlib.generation import complete
+from srlib import params, store
+from srlib.base import kept
+from srlib.data import evalsets
+from srlib.experiment import provenance
+from srlib.generation import asking, decoding, prompts
+from srlib.generation.asking import Request, Settings
+from srlib.generation.engine import complete
+from srlib.grading import offline
+from srlib.models import loading
+from srlib.ops import run
+from srlib.training import finetune
+from srlib.training.finetune import Base, Recipe
 
 ROOT = Path(__file__).parent.parent
 ASK = Request("1", "x", [{"role": "user", "content": "What is 2 + 2?"}])
@@ -44,7 +39,7 @@ def folder(outputs, tmp_path_factory) -> Path:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     here = tmp_path_factory.mktemp("tiny")
-    words = models.tokenizer("embedded", outputs)
+    words = loading.tokenizer("embedded", outputs)
     config = LlamaConfig(
         vocab_size=len(words), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, bos_token_id=1, eos_token_id=2,
@@ -56,8 +51,8 @@ def folder(outputs, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def tiny(folder, outputs) -> models.LM:
-    return models.load(str(folder), outputs, "float32")
+def tiny(folder, outputs) -> loading.LM:
+    return loading.load(str(folder), outputs, "float32")
 
 
 @pytest.fixture
@@ -119,21 +114,21 @@ def test_the_day_is_the_same_on_every_day(tiny):
 
 
 def test_what_ends_a_turn_and_makes_tokens_is_part_of_a_model(folder, outputs):
-    before = models.load(str(folder), outputs, "float32")
+    before = loading.load(str(folder), outputs, "float32")
     for name in ("generation_config.json", "tokenizer_config.json", "chat_template.jinja"):
         file = folder / name
         text = file.read_text()
         file.write_text(text + "\n")
-        after = models.load(str(folder), outputs, "float32")
+        after = loading.load(str(folder), outputs, "float32")
         assert after.words != before.words and after.fingerprint == before.fingerprint, name
         file.write_text(text)
-    assert models.words(str(folder), outputs) == before.words
+    assert loading.words(str(folder), outputs) == before.words
 
 
 def test_an_adapters_scale_is_part_of_the_weights(folder, outputs, tmp_path):
     from peft import LoraConfig, get_peft_model
 
-    net = models.load(str(folder), outputs, "float32").model
+    net = loading.load(str(folder), outputs, "float32").model
     get_peft_model(net, LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"])
                    ).save_pretrained(tmp_path)  # fmt: skip
     base = Base(str(folder), (tmp_path,))
@@ -175,8 +170,8 @@ def test_an_arm_is_found_by_all_that_made_it(folder, outputs):
 
 
 GOLDS = [
-    data.Row("a", "d", "reasoning", "3 + 5?", "8"),
-    data.Row("b", "d", "reasoning", "3 + 5?", "7"),
+    evalsets.Row("a", "d", "reasoning", "3 + 5?", "8"),
+    evalsets.Row("b", "d", "reasoning", "3 + 5?", "7"),
 ]
 SAID = {"key": "c1", "text": "The answer is 7.", "finish": "stop", "new_tokens": 6}
 
@@ -185,21 +180,21 @@ def test_a_grade_is_found_by_gold_completion_and_grader(tmp_path, monkeypatch):
     path = tmp_path / "g.jsonl"
 
     def grade(rows, said=SAID):
-        return [g["correct"] for g in grading.grade(rows, [said] * len(rows), path)]
+        return [g["correct"] for g in offline.grade(rows, [said] * len(rows), path)]
 
     assert grade(GOLDS) == [False, True] and len(store.read(path)) == 2
     assert grade(GOLDS[::-1]) == [True, False] and len(store.read(path)) == 2  # found
     assert grade([replace(GOLDS[0], gold="7")]) == [True]  # corrected
     assert grade(GOLDS[1:], SAID | {"text": "The answer is 9."}) == [False]
     size = len(store.read(path))
-    monkeypatch.setattr(grading, "grader_version", lambda: "another")
+    monkeypatch.setattr(offline, "grader_version", lambda: "another")
     assert grade(GOLDS) == [False, True] and len(store.read(path)) == size + 2
 
 
 def test_a_file_of_grades_made_under_another_rule_is_added_to(tmp_path):
     path = tmp_path / "g.jsonl"
     store.append(path, [{"completion": "c1", "grader": "offline/old", "correct": True}])
-    assert [g["correct"] for g in grading.grade(GOLDS[:1], [SAID], path)] == [False]
+    assert [g["correct"] for g in offline.grade(GOLDS[:1], [SAID], path)] == [False]
 
 
 READ = """
@@ -291,7 +286,7 @@ def test_a_run_is_made_by_all_that_it_reads(tmp_path, values, monkeypatch, upgra
         now = provenance.made_by("02_long_cot_finetuning", values | more)
         return {k for k in before | now if before.get(k) != now.get(k)}
 
-    monkeypatch.delenv(data.MIRROR, raising=False)
+    monkeypatch.delenv(evalsets.MIRROR, raising=False)
     first = provenance.made_by("02_long_cot_finetuning", values)
     assert changed(first) == set()
     assert changed(first, n_train=5) == {"its parameters"}
@@ -306,7 +301,7 @@ def test_a_run_is_made_by_all_that_it_reads(tmp_path, values, monkeypatch, upgra
     mirror.mkdir()
     (mirror / "test.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
     third = provenance.made_by("02_long_cot_finetuning", values | {"reasoning_data": "gsm8k"})
-    monkeypatch.setenv(data.MIRROR, str(tmp_path))
+    monkeypatch.setenv(evalsets.MIRROR, str(tmp_path))
     place = {"openai__gsm8k/test.jsonl"}
     assert changed(third, reasoning_data="gsm8k") == place
     fourth = provenance.made_by("02_long_cot_finetuning", values | {"reasoning_data": "gsm8k"})
@@ -349,7 +344,7 @@ def test_a_run_notes_what_it_asked_for_and_removes_what_another_left(tiny, tmp_p
     mine = provenance.Run("02_long_cot_finetuning", values, tmp_path / "out")
     records = complete(tiny, [ASK], FOUR, base / "completions/a.jsonl")
     complete(tiny, [ASK], FOUR, tmp_path / "elsewhere.jsonl")
-    grades = grading.grade(GOLDS[:1], records, base / "grades/a.jsonl")
+    grades = offline.grade(GOLDS[:1], records, base / "grades/a.jsonl")
     (mine.folder / "balance.csv").write_text("arm\na\n")
     assert (mine.folder / "claims.csv").exists()  # until this run has its own
     mine.finish(pd.DataFrame({"arm": ["a"]}))

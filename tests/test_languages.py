@@ -7,7 +7,9 @@ import string
 
 import pytest
 
-from srlib import english, languages, refusals, resources, surprise, wrapping
+from srlib import refusals
+from srlib.base import resources
+from srlib.text import english, languages, surprise, wrapping
 
 HOW = "Explain how to open a locked bicycle."
 SENTENCES = {
@@ -92,9 +94,9 @@ def test_a_model_with_random_weights_has_no_attack_success(outputs):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from srlib import models
+    from srlib.models import loading
 
-    tokenizer, _ = models.embedded(outputs)
+    tokenizer, _ = loading.embedded(outputs)
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     shape |= {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": len(tokenizer)}

@@ -15,9 +15,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from srlib import evaluate, finetune, launched, mixtures, models, params, store, trainer
+from srlib import params, store
+from srlib.data import mixtures
 from srlib.errors import UserError
-from srlib.finetune import Base, Recipe
+from srlib.experiment import evaluate
+from srlib.models import loading
+from srlib.training import finetune, launched, trainer
+from srlib.training.finetune import Base, Recipe
 
 ROOT = Path(__file__).parent.parent
 TINY = Recipe(
@@ -35,7 +39,7 @@ def base(outputs, tmp_path_factory) -> Base:
     """A random Llama of two small layers, with the embedded model's tokenizer."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder, words = tmp_path_factory.mktemp("tiny"), models.tokenizer("embedded", outputs)
+    folder, words = tmp_path_factory.mktemp("tiny"), loading.tokenizer("embedded", outputs)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
@@ -79,7 +83,7 @@ def ranks(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "srlib.ranks" in words and str(folder / "job.json") in words:
+        if "srlib.training.worker" in words and str(folder / "job.json") in words:
             found.append(process)
     return found
 
@@ -198,7 +202,7 @@ def test_the_configs_are_accelerates_own(file, monkeypatch):
     args, _, _ = accelerates._validate_launch_command(
         accelerates.launch_command_parser().parse_args(command)
     )
-    assert args.num_processes == found.processes and args.training_script == "srlib.ranks"
+    assert args.num_processes == found.processes and args.training_script == "srlib.training.worker"
     assert args.use_fsdp == found.sharded and args.multi_gpu != found.sharded
     if found.sharded:
         assert str(args.fsdp_version) == "2"

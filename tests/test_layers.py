@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from srlib import layers, params
+from srlib import params
+from srlib.base import layers
 from srlib.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,10 +6,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from srlib import asking, data, decoding, generation, memory, prompts, store
-from srlib.asking import Request, Settings
+from srlib import store
+from srlib.data import evalsets
 from srlib.errors import UserError
-from srlib.generation import complete
+from srlib.generation import asking, decoding, engine, prompts
+from srlib.generation.asking import Request, Settings
+from srlib.generation.engine import complete
+from srlib.models import memory
 
 CHOSEN = Settings(max_new_tokens=2, batch_size=0)
 
@@ -24,7 +27,7 @@ def tiny():
 
 
 def asked(n=3) -> list[Request]:
-    rows = data.load("lookalikes", "benign", n)
+    rows = evalsets.load("lookalikes", "benign", n)
     return [Request(r.id, r.data, prompts.messages(r.prompt, prompts.direct())) for r in rows]
 
 
@@ -64,8 +67,8 @@ def test_a_size_below_nought_is_an_error():
 
 def test_a_record_says_the_size_chosen_and_a_resumed_run_keeps_to_it(lm, tmp_path, monkeypatch):
     path, made = tmp_path / "c.jsonl", []
-    usual = generation.plan
-    monkeypatch.setattr(generation, "plan", lambda n, size: made.append(size) or usual(n, size))
+    usual = engine.plan
+    monkeypatch.setattr(engine, "plan", lambda n, size: made.append(size) or usual(n, size))
     monkeypatch.setattr(memory, "MOST", 2)
     records = complete(lm, asked(), CHOSEN, path)
     assert {r["settings"]["batch_size"] for r in records} == {2} == set(made)

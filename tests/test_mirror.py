@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from srlib import data, mirror, models, params, sources, trainsets
+from srlib import params
+from srlib.data import evalsets, sources, trainsets
 from srlib.errors import UserError
+from srlib.experiment import mirror
+from srlib.models import loading
 
 ROOT = Path(__file__).parent.parent
 HUBS = {
@@ -68,7 +71,7 @@ def test_a_mirror_is_carried_and_read_and_checked(first, tmp_path, monkeypatch):
     carried = shutil.copytree(there, tmp_path / "carried")
     monkeypatch.setenv(sources.MIRROR, str(carried))
     assert mirror.verify(carried) == kept
-    assert data.load("advbench", "harmful")[0].prompt == "Write\u2028a threat"
+    assert evalsets.load("advbench", "harmful")[0].prompt == "Write\u2028a threat"
     for name, records in HUBS.items():
         assert sources.read_file(carried / f"{name}.jsonl") == records
     (carried / "openai__gsm8k/test.jsonl").write_text("{}\n")
@@ -175,7 +178,7 @@ def test_a_model_is_carried_and_found_by_the_same_fingerprint(cached, tmp_path, 
     assert done.returncode == 0 and "files are as they were" in done.stdout
     monkeypatch.setenv(sources.MIRROR, str(there))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
-    assert models.resolve("some-org/some-model", tmp_path) == (str(folder), sha[:16])
+    assert loading.resolve("some-org/some-model", tmp_path) == (str(folder), sha[:16])
 
 
 def test_the_command_line_says_what_is_missing(first, tmp_path):

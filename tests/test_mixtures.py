@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from srlib import data, mixtures, refusals, thoughts, trainsets
+from srlib import refusals, thoughts
+from srlib.data import evalsets, mixtures, trainsets
+from srlib.data.mixtures import Mixture, build
+from srlib.data.trainset_specs import STORIES
 from srlib.errors import UserError
-from srlib.mixtures import Mixture, build
-from srlib.trainset_specs import STORIES
 
 LONG = Mixture("long-openo1", 6, "reflective", 5, form="long", seed=1)
 
@@ -190,8 +191,8 @@ def test_evaluation_prompts_are_left_out_where_they_are_nearly_the_same(own):
 @pytest.mark.parametrize("name", trainsets.OWN)
 def test_the_packages_own_sets_have_nothing_to_leave_out(name):
     held = [("harmful", "harmful"), ("lookalikes", "benign")]
-    held += [(task, "reasoning") for task in data.GENERATED]
-    evaluation = [row.prompt for d in held for row in data.load(*d, 48)]
+    held += [(task, "reasoning") for task in evalsets.GENERATED]
+    evaluation = [row.prompt for d in held for row in evalsets.load(*d, 48)]
     assert build(Mixture(name, 40), evaluation).skipped == {}
 
 
@@ -212,7 +213,11 @@ def test_the_seed_decides_and_arms_share_their_rows():
 
 
 def test_the_studys_arms_have_the_same_prompts_and_nothing_to_leave_out():
-    held = [r.prompt for name in data.EMBEDDED for r in data.load(name, data.EMBEDDED[name], 90)]
+    held = [
+        r.prompt
+        for name in evalsets.EMBEDDED
+        for r in evalsets.load(name, evalsets.EMBEDDED[name], 90)
+    ]
     built = [build(Mixture(name, 256, plain=280), held) for name in STORIES]
     assert all(b.skipped == {} and len(b.rows) == 536 for b in built)
     assert all([r["prompt"] for r in b.rows] == [r["prompt"] for r in built[0].rows] for b in built)

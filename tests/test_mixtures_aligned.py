@@ -2,9 +2,11 @@
 
 import pytest
 
-from srlib import mixtures, refusals, resources, thoughts
+from srlib import refusals, thoughts
+from srlib.base import resources
+from srlib.data import mixtures
+from srlib.data.mixtures import Safety
 from srlib.errors import UserError
-from srlib.mixtures import Safety
 
 
 def texts(rows):

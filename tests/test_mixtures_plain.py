@@ -5,10 +5,14 @@ from dataclasses import asdict
 
 import pytest
 
-from srlib import arms, params, resources, thoughts, trainsets, workload
+from srlib import params, thoughts
+from srlib.base import resources
+from srlib.data import trainsets
+from srlib.data.mixtures import Mixture, build
+from srlib.data.trainset_specs import STORIES
 from srlib.errors import UserError
-from srlib.mixtures import Mixture, build
-from srlib.trainset_specs import STORIES
+from srlib.experiment import arms
+from srlib.ops import workload
 
 LONG = {name: tags for name, (purpose, tags) in trainsets.OWN.items() if purpose == "long"}
 ROWS = [

@@ -5,8 +5,9 @@ from itertools import product
 
 from rapidfuzz import fuzz
 
-from srlib import stories, topics, wordproblems
-from srlib.near import NEAR, matcher
+from srlib.data import stories, wordproblems
+from srlib.data.near import NEAR, matcher
+from srlib.text import topics
 
 
 def near(text, known):

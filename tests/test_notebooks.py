@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from srlib import params, run, verdicts
+from srlib import params
+from srlib.analysis import verdicts
+from srlib.ops import run
 
 pytestmark = pytest.mark.usefixtures("without_mirror")
 ROOT = Path(__file__).parent.parent

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from srlib import decoding, memory, packed
+from srlib.generation import decoding
+from srlib.models import memory, packed
 
 
 class Net(torch.nn.Module):

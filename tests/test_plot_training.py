@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from srlib import frontier, metrics, plot_training
+from srlib import metrics
+from srlib.analysis import frontier
 from srlib.errors import UserError
+from srlib.plots import training_curves
 
 BASE = {"arm": "aligned base", "reasoning": 0.05, "harmful": 0.94, "benign": 0.25}
 SETS = ["Alpaca", "Math, short CoT", "Code for $5 or $6", "OpenO1, long CoT"]
@@ -137,7 +139,7 @@ def parts(sets=SETS[:2], whole=536, others=()):
 
 def test_growth_shows_reasoning_and_safety_over_one_axis():
     table = parts()
-    ax = plot_training.growth(table, base="aligned base")
+    ax = training_curves.growth(table, base="aligned base")
     assert_readable(ax, panels=2)
     above, below = ax.figure.axes
     assert above.get_shared_x_axes().joined(above, below)
@@ -167,7 +169,7 @@ def test_growth_shows_reasoning_and_safety_over_one_axis():
 
 
 def test_growth_joins_the_parts_of_one_training_alone():
-    ax = plot_training.growth(
+    ax = training_curves.growth(
         parts(whole=350, others=(128, 700)), measures=["exact_match"], base=BASE["arm"]
     )
     assert_readable(ax)
@@ -178,20 +180,20 @@ def test_growth_joins_the_parts_of_one_training_alone():
     assert len(joined) == len(alone) == 2  # 44 rows are an eighth of 350
     assert said(key_of(ax).get_texts())[-1] == "another training"
     sizes = parts(whole=350, others=(128, 700)).query("share == 1")
-    ax = plot_training.growth(sizes, base=BASE["arm"])  # no parts: all sizes are joined
+    ax = training_curves.growth(sizes, base=BASE["arm"])  # no parts: all sizes are joined
     assert [len(line.get_xdata()) for line in ax.lines].count(4) == 2
 
 
 @pytest.mark.parametrize("width", [3.9, 14])
 def test_growth_stays_readable_at_any_width(width):
-    ax = plot_training.growth(parts(SETS, others=(200,)), base="aligned base", width=width)
+    ax = training_curves.growth(parts(SETS, others=(200,)), base="aligned base", width=width)
     assert_readable(ax, panels=2)
 
 
 def test_growth_draws_the_values_of_the_table():
     table = grown()
     measures = MEASURES
-    ax = plot_training.growth(table, measures=measures, base="aligned base")
+    ax = training_curves.growth(table, measures=measures, base="aligned base")
     assert_readable(ax, panels=3)
     for panel, measure in zip(ax.figure.axes, measures, strict=True):
         rows = table[(table["metric"] == measure)]
@@ -215,23 +217,23 @@ def test_growth_draws_the_values_of_the_table():
 
 
 def test_growth_stands_at_the_true_sizes():
-    ax = plot_training.growth(grown())
+    ax = training_curves.growth(grown())
     assert ax.get_xticks().tolist() == [7, 8, 10]
     assert said(ax.figure.axes[-1].get_xticklabels()) == ["128", "256", "1,024"]
     middles = np.mean([line.get_xdata() for line in ax.lines], axis=0)
     assert middles == pytest.approx([7, 8, 10])
-    turned = plot_training.growth(grown().iloc[::-1])
+    turned = training_curves.growth(grown().iloc[::-1])
     assert all((np.diff(line.get_xdata()) > 0).all() for line in turned.lines)
     firsts = [line.get_xdata()[0] for line in ax.lines]
     assert len(set(firsts)) == len(SETS)  # side by side, nearer to their own size than to the next
     assert max(firsts) - min(firsts) < 0.7
-    plain = plot_training.growth(grown(sizes=(100, 200, 300)), measures=["refusal_rate"])
+    plain = training_curves.growth(grown(sizes=(100, 200, 300)), measures=["refusal_rate"])
     assert plain.get_xticks().tolist() == [100, 200, 300]
     assert not any("log" in words for words in said(visible(plain)))
-    zero = plot_training.growth(grown(sizes=(0, 128, 1024)))
+    zero = training_curves.growth(grown(sizes=(0, 128, 1024)))
     assert zero.get_xticks().tolist() == [6, 7, 10]
     assert said(zero.figure.axes[-1].get_xticklabels())[0] == "0"
-    close = plot_training.growth(grown(sizes=(100, 101, 300)))
+    close = training_curves.growth(grown(sizes=(100, 101, 300)))
     assert close.get_xticks().tolist() == [0, 1, 2]
     assert "training rows, evenly spaced; thin lines: 95 % intervals" in said(visible(close))
 
@@ -249,7 +251,7 @@ def test_growth_stands_at_the_true_sizes():
 def test_growth_stays_readable(sets, sizes, shares):
     table = grown(sets, sizes, shares)
     measures = ["exact_match", "refusal_rate", "attack_success_rate", "over_refusal_rate"]
-    ax = plot_training.growth(table, measures=measures, base="aligned base")
+    ax = training_curves.growth(table, measures=measures, base="aligned base")
     assert_readable(ax, panels=4)
     assert len(drawn_lines(ax)) == len(sets)  # no two have the same colour and mark
     low, high = ax.get_ylim()
@@ -260,7 +262,7 @@ def test_growth_leaves_gaps_where_nothing_was_measured():
     table = grown()
     gone = (table["arm"] == "Alpaca 256") & (table["metric"] == "exact_match")
     table.loc[gone, ["value", "low", "high"]] = np.nan
-    ax = plot_training.growth(table)
+    ax = training_curves.growth(table)
     values = list(drawn_lines(ax).values())
     assert len(values[0]) == 2 and len(values[1]) == 3
     assert len(next(iter(drawn_lines(ax.figure.axes[1]).values()))) == 3
@@ -280,8 +282,8 @@ def test_growth_leaves_gaps_where_nothing_was_measured():
 )
 def test_growth_names_what_is_wrong(change, more, message):
     with pytest.raises(UserError, match=message):
-        plot_training.growth(change(grown()), **more)
-    kept = plot_training.growth(grown(), measures=["unscored_rate"], data=["harmful set"])
+        training_curves.growth(change(grown()), **more)
+    kept = training_curves.growth(grown(), measures=["unscored_rate"], data=["harmful set"])
     assert "harmful set, n = 50" in said(visible(kept))
 
 
@@ -291,7 +293,7 @@ def test_growth_names_what_is_wrong(change, more, message):
 @pytest.mark.parametrize("count", [2, 12])
 def test_curves_name_every_arm_in_the_order_in_which_they_end(count):
     table = losses(count)
-    ax = plot_training.curves(table)
+    ax = training_curves.curves(table)
     assert_readable(ax)
     words = said(key_of(ax).get_texts())
     names, ends = zip(*[w.rsplit(" ", 1) for w in words], strict=True)
@@ -304,14 +306,14 @@ def test_curves_name_every_arm_in_the_order_in_which_they_end(count):
 
 def test_curves_draw_the_log_and_its_exponential_mean():
     table = pd.DataFrame({"arm": "a", "step": [0, 1, 2], "loss": [4.0, 2.0, 1.0]})
-    ax = plot_training.curves(table.iloc[::-1], x="step", smoothing=0.5)
+    ax = training_curves.curves(table.iloc[::-1], x="step", smoothing=0.5)
     raw, smooth, end = ax.lines
     assert raw.get_ydata().tolist() == [4, 2, 1]
     by_hand = [4, (2 + 0.5 * 4) / 1.5, (1 + 0.5 * 2 + 0.25 * 4) / 1.75]
     assert smooth.get_ydata() == pytest.approx(by_hand)
     assert smooth.get_linewidth() > raw.get_linewidth() and raw.get_alpha() < 0.5
     assert (end.get_xdata()[0], end.get_ydata()[0]) == (2, pytest.approx(by_hand[-1]))
-    same = plot_training.curves(table, x="step", smoothing=0).lines
+    same = training_curves.curves(table, x="step", smoothing=0).lines
     assert same[1].get_ydata().tolist() == [4, 2, 1]
 
 
@@ -320,7 +322,7 @@ def test_curves_say_what_is_not_there():
     table.loc[3, "loss"] = np.nan
     gone = pd.DataFrame([{"arm": "diverged", "tokens": 1, "loss": np.inf}])
     mine = plt.subplots(figsize=(10, 5), layout="constrained")[1]
-    ax = plot_training.curves(pd.concat([table, gone]), ax=mine)
+    ax = training_curves.curves(pd.concat([table, gone]), ax=mine)
     assert ax is mine
     assert_readable(ax)
     assert said(key_of(ax).get_texts())[-1] == "diverged (no values)"
@@ -339,7 +341,7 @@ def test_curves_say_what_is_not_there():
 )
 def test_curves_name_what_is_wrong(change, more, message):
     with pytest.raises(UserError, match=message):
-        plot_training.curves(change(losses(2)), **more)
+        training_curves.curves(change(losses(2)), **more)
 
 
 # --- frontiers ------------------------------------------------------------------------------------
@@ -352,7 +354,7 @@ def wide(table):
 
 def test_frontiers_join_the_points_of_the_table_in_order():
     table = families().iloc[::-1]
-    ax = plot_training.frontiers(table, base="aligned base")
+    ax = training_curves.frontiers(table, base="aligned base")
     assert_readable(ax)
     points = wide(table)
     joined = {line.get_color(): line for line in ax.lines if len(line.get_xdata()) == 4}
@@ -374,12 +376,12 @@ def test_frontiers_shade_the_dominated_area_and_no_more():
     table = pd.concat(
         families(["f"], [amount], shares) for amount, shares in enumerate(arms)
     ).drop_duplicates(["arm", "metric", "data"])
-    ax = plot_training.frontiers(table)
+    ax = training_curves.frontiers(table)
     (shade,) = [c for c in ax.collections if c.get_alpha() == 0.09]
     x, y = shade.get_paths()[0].vertices.T
     shoelace = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
     assert shoelace == pytest.approx(0.6 * 0.2 + 0.4 * 0.3 + 0.1 * 0.5)
-    plain = plot_training.frontiers(table, area=False)
+    plain = training_curves.frontiers(table, area=False)
     assert not [c for c in plain.collections if c.get_alpha() == 0.09]
     assert said(key_of(plain).get_texts()) == ["f"]
 
@@ -397,7 +399,7 @@ def test_frontiers_shade_the_dominated_area_and_no_more():
 )
 def test_frontiers_stay_readable(names, amounts, shares):
     shares = shares or (0.35, 0.9)
-    ax = plot_training.frontiers(families(names, amounts, shares), base="aligned base")
+    ax = training_curves.frontiers(families(names, amounts, shares), base="aligned base")
     assert_readable(ax)
     words = [part for t in said(ax.texts) for part in t.split(", ")]
     assert {f"{amount}" for amount in amounts} <= set(words)
@@ -408,7 +410,7 @@ def test_frontiers_stay_readable(names, amounts, shares):
 
 
 def test_frontiers_show_points_that_coincide_as_rings():
-    ax = plot_training.frontiers(families(FAMILIES, (8,), (0.3, 0.9)))
+    ax = training_curves.frontiers(families(FAMILIES, (8,), (0.3, 0.9)))
     largest = {}
     for dot in (line for line in ax.lines if line.get_marker() != "None"):
         largest[dot.get_marker()] = max(largest.get(dot.get_marker(), 0), dot.get_markersize())
@@ -419,10 +421,10 @@ def test_frontiers_on_given_axes_leave_out_what_they_say():
     table = families()
     table = table[~((table["arm"] == "direct 8") & (table["metric"] == "exact_match"))]
     mine = plt.subplots(figsize=(10, 6), layout="constrained")[1]
-    assert plot_training.frontiers(table, xmax=0.8, ax=mine) is mine
+    assert training_curves.frontiers(table, xmax=0.8, ax=mine) is mine
     assert any("2 other arms left out" in words for words in said(visible(mine)))
     assert mine.get_xlim()[1] < 0.9
-    two = plot_training.frontiers(table, base=["aligned base", "direct 0"])
+    two = training_curves.frontiers(table, base=["aligned base", "direct 0"])
     assert {"aligned base", "direct 0, 0"} <= set(said(two.texts))  # "direct 0" lies on two others
 
 
@@ -440,7 +442,7 @@ def test_frontiers_on_given_axes_leave_out_what_they_say():
 )
 def test_frontiers_name_what_is_wrong(change, more, message):
     with pytest.raises(UserError, match=message):
-        plot_training.frontiers(change(families()), **more)
+        training_curves.frontiers(change(families()), **more)
 
 
 # --- pairs_bars -----------------------------------------------------------------------------------
@@ -448,7 +450,7 @@ def test_frontiers_name_what_is_wrong(change, more, message):
 
 def test_pairs_bars_are_as_high_as_the_table_says():
     table = families()
-    ax = plot_training.pairs_bars(table, base="aligned base")
+    ax = training_curves.pairs_bars(table, base="aligned base")
     assert_readable(ax, panels=3)
     for panel, name in zip(ax.figure.axes, FAMILIES, strict=True):
         assert " ".join(panel.get_title(loc="left").split()) == name
@@ -483,14 +485,14 @@ def test_pairs_bars_are_as_high_as_the_table_says():
     ids=["1 arm", "12 arms at 0", "12 arms at 1"],
 )
 def test_pairs_bars_stay_readable(names, amounts, shares):
-    ax = plot_training.pairs_bars(families(names, amounts, shares), base="aligned base")
+    ax = training_curves.pairs_bars(families(names, amounts, shares), base="aligned base")
     assert_readable(ax, panels=len(names))
 
 
 def test_pairs_bars_tell_zero_from_not_measured():
     table = families()
     table = table[~((table["arm"] == "direct 8") & (table["metric"] == "over_refusal_rate"))]
-    ax = plot_training.pairs_bars(table)
+    ax = training_curves.pairs_bars(table)
     refusals, others = ax.containers
     assert (len(refusals), len(others)) == (4, 3)
     dots = [line for line in ax.lines if line.get_marker() != "None"]
@@ -501,8 +503,8 @@ def test_pairs_bars_tell_zero_from_not_measured():
 
 def test_pairs_bars_name_what_is_wrong():
     with pytest.raises(UserError, match="lacks mix"):
-        plot_training.pairs_bars(families(), hue="mix")
+        training_curves.pairs_bars(families(), hue="mix")
     with pytest.raises(UserError, match="no arm with refusal_rate has both amount and family"):
-        plot_training.pairs_bars(families().assign(family=None))
+        training_curves.pairs_bars(families().assign(family=None))
     with pytest.raises(UserError, match="several rows share one family and amount"):
-        plot_training.pairs_bars(families().assign(amount=1))
+        training_curves.pairs_bars(families().assign(amount=1))

@@ -14,8 +14,9 @@ import pytest
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from srlib import metrics, plots, verdicts
-from srlib.contrasts import from_error
+from srlib import metrics, plots
+from srlib.analysis import verdicts
+from srlib.base.contrasts import from_error
 from srlib.errors import UserError
 
 TWO = {"aligned base": (0.05, 0.94), "long-CoT, 24 reflective refusals mixed in": (0.33, 0.3)}
@@ -310,12 +311,13 @@ def test_text_with_dollar_signs_is_no_formula(tmp_path):
 
 
 def test_agreement_has_a_line_a_model_and_the_other_graders_below():
-    from srlib import agreement, plot_agreement
+    from srlib.grading import agreement
+    from srlib.plots import agreement_bars
 
     table = pd.DataFrame(
         {"data": ["xstest", "mine"], "model": ["a", "$b"], "kind": ["k", "l"], "n": [9, 8]}
     ).assign(kappa=[0.9, -0.2], kappa_low=[0.8, -0.5], kappa_high=[1.0, 0.1])
-    ax = plot_agreement.kappas(table, agreement.anchors())
+    ax = agreement_bars.kappas(table, agreement.anchors())
     assert [t.get_text() for t in ax.get_yticklabels()][:2] == [
         "xstest, a (n = 9)",
         r"mine, \$b (n = 8)",

@@ -16,28 +16,16 @@ import pandas as pd
 import pytest
 import torch
 
-from srlib import (
-    asking,
-    data,
-    finetune,
-    generation,
-    mixtures,
-    models,
-    params,
-    preference_rows,
-    preference_trainers,
-    preferences,
-    prompts,
-    refusals,
-    resources,
-    rewards,
-    store,
-    thoughts,
-    trainer,
-)
+from srlib import params, refusals, store, thoughts
+from srlib.base import resources
+from srlib.data import evalsets, mixtures
 from srlib.errors import UserError
-from srlib.finetune import Base
-from srlib.preferences import Preference
+from srlib.generation import asking, engine, prompts
+from srlib.grading import rewards
+from srlib.models import loading
+from srlib.training import finetune, preference_rows, preference_trainers, preferences, trainer
+from srlib.training.finetune import Base
+from srlib.training.preferences import Preference
 
 ROOT = Path(__file__).parent.parent
 EMBEDDED = Base("embedded")
@@ -141,7 +129,7 @@ def test_other_rows_settings_and_types_make_other_arms(outputs, tmp_path, monkey
     monkeypatch.setattr(preferences, "_fit", lambda *given: made.append(given[4]))
     rows = rejecting()
     weighed = replace(GRPO, weights=rewards.Weights(leak=0.1))
-    asked = preference_rows.questions(data.load("harmful", "harmful", 4, part="tune"))
+    asked = preference_rows.questions(evalsets.load("harmful", "harmful", 4, part="tune"))
     for p, given, dtype in (
         (DPO, rows, "float32"), (DPO, rows, "bfloat16"), (DPO, rows[:5], "float32"),
         (replace(DPO, seed=1), rows, "float32"), (GRPO, asked, "float32"),
@@ -183,9 +171,9 @@ def test_grpo_trains_by_the_reward_and_goes_on_after_a_stop(
                 raise StoppedError
 
     rows = preference_rows.questions([
-        *data.load("wordproblems-short", "reasoning", 2, part="tune"),
-        *data.load("harmful", "harmful", 1, part="tune"),
-        *data.load("lookalikes", "benign", 1, part="tune"),
+        *evalsets.load("wordproblems-short", "reasoning", 2, part="tune"),
+        *evalsets.load("harmful", "harmful", 1, part="tune"),
+        *evalsets.load("lookalikes", "benign", 1, part="tune"),
     ])  # fmt: skip
     calls, real = [], rewards.reward
 
@@ -207,7 +195,7 @@ def test_grpo_trains_by_the_reward_and_goes_on_after_a_stop(
     assert sum(told["truncated"]) > 1.5 and max(told["new_tokens"]) <= 12
     means = [sum(c[5] for c in step) / 4 for step in steps]
     assert told["reward"] == pytest.approx(means, abs=1e-3)
-    for kind in data.KINDS:
+    for kind in evalsets.KINDS:
         of_kind = [[c[5] for c in step if c[0] == kind] for step in steps]
         wanted = [sum(v) / len(v) if v else None for v in of_kind]
         for mine, theirs in zip(told[f"reward_{kind}"], wanted, strict=True):
@@ -226,7 +214,7 @@ def test_grpo_trains_by_the_reward_and_goes_on_after_a_stop(
     assert adapter(folder) == adapter(whole)
 
     loaded = finetune.tuned(EMBEDDED, whole, finetune.Recipe()).load(outputs, "float32", "grpo")
-    assert loaded.fingerprint == models.fingerprint("embedded", outputs, (whole,))
+    assert loaded.fingerprint == loading.fingerprint("embedded", outputs, (whole,))
     with pytest.raises(UserError, match="made for another base model"):
         Base("embedded", (whole, dpo)).load(outputs, "float32")
 
@@ -391,7 +379,7 @@ def test_pairs_are_made_with_what_the_arm_says(lm, tmp_path):
 
 
 def test_no_evaluation_row_is_trained_on(lm, tmp_path):
-    held = data.load("harmful", "harmful", 2, part="eval")
+    held = evalsets.load("harmful", "harmful", 2, part="eval")
     rows = [mixtures.exchange(r.prompt, NO) | {"id": r.id, "kind": r.kind} for r in held]
     with pytest.raises(UserError, match="are also training prompts"):
         preference_rows.pairs(rows, lm, SHORT, tmp_path / "none.jsonl")
@@ -399,12 +387,12 @@ def test_no_evaluation_row_is_trained_on(lm, tmp_path):
         ("harmful", "harmful"), ("lookalikes", "benign"), ("wordproblems-short", "reasoning"),
         ("stories", "reasoning"),
     ):  # fmt: skip
-        tune = data.load(name, kind, 4, part="tune")
+        tune = evalsets.load(name, kind, 4, part="tune")
         asked = preference_rows.questions(tune, [r.prompt for r in tune[:1]])
         assert [r["prompt"][0]["content"] for r in asked] == [r.prompt for r in tune[1:]]
         assert [(r["kind"], r["gold"]) for r in asked] == [(r.kind, r.gold) for r in tune[1:]]
         with pytest.raises(UserError, match="are also training prompts"):
-            preference_rows.questions([*tune, *data.load(name, kind, 1, part="eval")])
+            preference_rows.questions([*tune, *evalsets.load(name, kind, 1, part="eval")])
         with pytest.raises(UserError, match="of 4 prompts none is left"):
             preference_rows.questions(tune, [r.prompt for r in tune])
 
@@ -435,7 +423,9 @@ def test_hyper_parameters_that_cannot_be(given, told):
 
 
 def test_rows_that_cannot_be_trained_on(outputs, tmp_path, lm, monkeypatch):
-    asked = preference_rows.questions(data.load("wordproblems-short", "reasoning", 2, part="tune"))
+    asked = preference_rows.questions(
+        evalsets.load("wordproblems-short", "reasoning", 2, part="tune")
+    )
     unanswered = [r | {"gold": ""} for r in asked]
     for p, rows, told in (
         (DPO, [], "has no training rows"),
@@ -489,7 +479,7 @@ def test_tags_made_of_special_tokens_reach_the_reward(lm):
         "completions": [[{"role": "assistant", "content": plain}]], "completion_ids": [new],
         "gold": ["7"],
     }  # fmt: skip
-    score = rewards.for_trl(decode=lambda ids: generation.text_of(lm, ids))
+    score = rewards.for_trl(decode=lambda ids: engine.text_of(lm, ids))
     assert score(**given) == [1.0] and rewards.for_trl()(**given) == [0.9]
 
 

@@ -5,9 +5,19 @@ from fractions import Fraction
 
 import pytest
 
-from srlib import answers, prompts, refusals, resources
+from srlib import answers, refusals
+from srlib.base import resources
 from srlib.errors import UserError
-from srlib.prompts import TRIGGER, Style, direct, few_shot, messages, shown, zero_shot_cot
+from srlib.generation import prompts
+from srlib.generation.prompts import (
+    TRIGGER,
+    Style,
+    direct,
+    few_shot,
+    messages,
+    shown,
+    zero_shot_cot,
+)
 
 SHOTS = prompts.demonstrations()
 SAFE = {d["question"] for d in SHOTS["safety"]}

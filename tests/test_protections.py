@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from srlib import plots, protections
+from srlib import plots
 from srlib.errors import UserError
+from srlib.mitigations import protections
 
 REFUSED, TOLD = "refusal", "compliance"
 

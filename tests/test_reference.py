@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from srlib import evaluate, reference
+from srlib.analysis import reference
 from srlib.errors import UserError
+from srlib.experiment import evaluate
 
 
 def completions(arm, family, seed, right=(True, False), labels=("refusal", "compliance"), **more):

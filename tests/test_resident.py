@@ -6,8 +6,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from srlib import models, resident
 from srlib.errors import UserError
+from srlib.models import loading, resident
 
 IDS = torch.tensor([[1, 2, 3, 4]])
 
@@ -20,7 +20,7 @@ def adapters(outputs, tmp_path_factory):
         ((2, ["q_proj"], None), (4, ["q_proj", "down_proj"], None), (2, ["v_proj"], ["norm"]))
     ):
         torch.manual_seed(seed)
-        lm = models.load("embedded", outputs, "float32")
+        lm = loading.load("embedded", outputs, "float32")
         config = LoraConfig(r=r, target_modules=targets, modules_to_save=more)
         tuned = get_peft_model(lm.model, config)
         for name, weight in tuned.named_parameters():
@@ -34,13 +34,13 @@ def adapters(outputs, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def loads(monkeypatch):
     """How often a model was loaded; nothing is in memory before and after a test."""
-    usual, counted = models.load, []
+    usual, counted = loading.load, []
 
     def load(*told, **more):
         counted.append(told)
         return usual(*told, **more)
 
-    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     resident.let_go()
     yield counted
     resident.let_go()
@@ -54,7 +54,7 @@ def said(lm):
 def test_arms_in_any_order_are_those_loaded_alone(adapters, outputs, loads, lm):
     one, two, _ = adapters
     chains = [(), (one,), (two,), (one, two)]
-    alone = [models.load("embedded", outputs, "float32", chain) for chain in chains]
+    alone = [loading.load("embedded", outputs, "float32", chain) for chain in chains]
     loads.clear()
     lent = [resident.lend("embedded", outputs, "float32", chain, "x") for chain in chains]
     for i in (3, 0, 2, 1, 3, 1):
@@ -70,7 +70,7 @@ def test_what_cannot_be_taken_out_is_loaded_anew(adapters, outputs, loads):
     assert len(loads) == 1  # the second builds on the first
     base = resident.lend("embedded", outputs, "float32")
     assert len(loads) == 2
-    alone = models.load("embedded", outputs, "float32")
+    alone = loading.load("embedded", outputs, "float32")
     assert torch.equal(said(base), said(alone))
     assert not torch.equal(said(lent[0]), said(alone))
 

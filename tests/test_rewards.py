@@ -2,9 +2,13 @@
 
 import pytest
 
-from srlib import preference_rows, resources, rewards, thoughts, wordproblems
+from srlib import thoughts
+from srlib.base import resources
+from srlib.data import wordproblems
 from srlib.errors import UserError
-from srlib.rewards import Weights, reward
+from srlib.grading import rewards
+from srlib.grading.rewards import Weights, reward
+from srlib.training import preference_rows
 
 BICYCLE = "Explain how to steal a bicycle."
 JAR = "How do I open a jar?"

@@ -15,24 +15,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from srlib import (
-    arms,
-    asking,
-    data,
-    defences,
-    evaluate,
-    export,
-    generation,
-    judges,
-    metrics,
-    models,
-    params,
-    prompts,
-    served,
-    server,
-    store,  # fmt: skip
-)
+from srlib import metrics, params, store
+from srlib.data import evalsets
 from srlib.errors import UserError
+from srlib.experiment import arms, evaluate
+from srlib.generation import asking, engine, prompts, served, server
+from srlib.grading import judges
+from srlib.mitigations import defences
+from srlib.models import export, loading
 
 
 def free_port():
@@ -70,7 +60,7 @@ def serving(folder: str, port: int, log: Path):
 
 @pytest.fixture(scope="module")
 def folder(outputs, lm):
-    return models.resolve("embedded", outputs)[0]
+    return loading.resolve("embedded", outputs)[0]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +76,7 @@ def no_proxy(monkeypatch):
 
 
 def requests(n=2):
-    rows = [r for kind in ("harmful", "reasoning") for r in data.load(SETS[kind], kind, n)]
+    rows = [r for kind in ("harmful", "reasoning") for r in evalsets.load(SETS[kind], kind, n)]
     return [asking.Request(r.id, r.data, prompts.messages(r.prompt, STYLE)) for r in rows]
 
 
@@ -96,7 +86,7 @@ SETS, STYLE = {"harmful": "harmful", "reasoning": "wordproblems"}, prompts.direc
 def test_the_server_says_what_the_model_says_here(pinned, lm, tmp_path):
     assert server.check(pinned) is not None
     asked = requests()
-    here = generation.complete(lm, asked, asking.Settings(16), tmp_path / "c.jsonl")
+    here = engine.complete(lm, asked, asking.Settings(16), tmp_path / "c.jsonl")
     there = dict(server.ask(pinned, [r.messages for r in asked], max_new_tokens=16))
     assert [there[i].text.strip() for i in range(len(asked))] == [r["text"] for r in here]
     assert [there[i].new_tokens for i in range(len(asked))] == [r["new_tokens"] for r in here]
@@ -263,12 +253,12 @@ def test_completions_from_a_server_killed_half_way_and_started_again(
         serving(folder, port, log) as process,
         pytest.raises(UserError, match="no server answers"),
     ):
-        generation.complete(there, asked, settings, kept)
+        engine.complete(there, asked, settings, kept)
     first = kept.read_bytes()
     assert len(store.read(kept)) == 2
     with serving(folder, port, log) as process:
-        found = generation.complete(there, asked, settings, kept)
+        found = engine.complete(there, asked, settings, kept)
     assert len(answers) == 4 and kept.read_bytes().startswith(first)  # nothing was asked twice
-    here = generation.complete(lm, asked, settings, tmp_path / "here.jsonl")
+    here = engine.complete(lm, asked, settings, tmp_path / "here.jsonl")
     same = ("id", "data", "messages", "text", "prompt_tokens", "new_tokens", "finish", "settings")
     assert [[r[k] for k in same] for r in found] == [[r[k] for k in same] for r in here]

@@ -7,20 +7,11 @@ from dataclasses import replace
 import pytest
 from test_server import Fake, completion, message, nowhere
 
-from srlib import (
-    asking,
-    defences,
-    evaluate,
-    generation,
-    metrics,
-    params,
-    prompts,
-    served,
-    server,
-    serving,
-    store,
-)
+from srlib import metrics, params, store
 from srlib.errors import UserError
+from srlib.experiment import evaluate, serving
+from srlib.generation import asking, engine, prompts, served, server
+from srlib.mitigations import defences
 
 
 @pytest.fixture
@@ -59,10 +50,10 @@ def test_a_model_that_is_only_served_is_asked_once(fake, tmp_path):
 
 def test_a_record_has_the_fields_that_a_record_made_here_has(fake, lm, tmp_path):
     asked = [asking.Request("h-1", "harmful", [{"role": "user", "content": "Hi"}])]
-    here = generation.complete(lm, asked, asking.Settings(2), tmp_path / "here")[0]
+    here = engine.complete(lm, asked, asking.Settings(2), tmp_path / "here")[0]
     place = server.Server(fake.address, "tiny")
     there = served.Served("tiny", place, {"id": "tiny"}, "", "embedded", tmp_path)
-    told = generation.complete(there, asked, asking.Settings(2), tmp_path / "there")[0]
+    told = engine.complete(there, asked, asking.Settings(2), tmp_path / "there")[0]
     assert list(told) == list(here) and {*told["model"]} == {*here["model"], "served"}
     assert told["key"] != here["key"]
 
@@ -160,13 +151,13 @@ def test_a_begun_reply_goes_out_as_the_text_that_the_model_reads(fake, lm, tmp_p
     there = served.Served("tiny", place, {"id": "tiny"}, "", "embedded", tmp_path)
     there.__dict__["tokenizer"] = words = copy.deepcopy(lm.tokenizer)
     ask = asking.Request("1", "d", [{"role": "user", "content": "Hi"}], "<think>\n")
-    record = generation.complete(there, [ask], asking.Settings(2), tmp_path / "1")[0]
+    record = engine.complete(there, [ask], asking.Settings(2), tmp_path / "1")[0]
     assert record["text"] == "<think>\n 7." and record["finish"] == "length"
     read = asking.written(lm, ask)
     assert fake.bodies[-1]["prompt"] == read and read.endswith("assistant\n<think>\n")
     bos = (words.bos_token, words.bos_token_id)
     words._tokenizer.post_processor = TemplateProcessing(f"{bos[0]} $A", special_tokens=[bos])
-    generation.complete(there, [ask], asking.Settings(3), tmp_path / "1")
+    engine.complete(there, [ask], asking.Settings(3), tmp_path / "1")
     sent = fake.bodies[-1]["prompt"]
     assert words(sent)["input_ids"] == lm.tokenizer(read)["input_ids"] and sent != read
 

@@ -11,8 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from srlib import server, thoughts
+from srlib import thoughts
 from srlib.errors import UserError
+from srlib.generation import server
 
 KEY = "sk-never-show-this-0123456789"
 
@@ -607,7 +608,7 @@ def test_usual_addresses_are_taken(address):
 
 def test_import_is_light():
     code = (
-        "import srlib.server, srlib.teacher, sys; "
+        "import srlib.generation.server, srlib.ops.teacher, sys; "
         "sys.exit(any(m in sys.modules for m in ('openai', 'torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -12,8 +12,10 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from test_study import claim, made, pair, rows
 
-from srlib import cli, run, site, study
+from srlib import cli
 from srlib.errors import UserError
+from srlib.experiment import study
+from srlib.ops import run, site
 
 CHUNKS = (
     (b"IHDR", b"\0\0\0\1\0\0\0\1\x08\0\0\0\0"),

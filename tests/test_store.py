@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from srlib import provenance, run, store
+from srlib import store
 from srlib.errors import UserError
+from srlib.experiment import provenance
+from srlib.ops import run
 
 ODD = 'line\u2028separators \u2029, \x85, \x0b, \x1c, \r and \n, a quote " and 漢字'
 

@@ -6,10 +6,11 @@ from itertools import accumulate, pairwise
 
 import pytest
 
-from srlib import answers, stories
+from srlib import answers
+from srlib.data import stories
+from srlib.data.stories import CHANGES, LONG, make, part_of, skeleton
+from srlib.data.stories_telling import bank, numbered, sentences
 from srlib.errors import UserError
-from srlib.stories import CHANGES, LONG, make, part_of, skeleton
-from srlib.stories_telling import bank, numbered, sentences
 
 # Words that make it less, whatever is counted, and phrases with them that do not; all else is more.
 LESS = re.compile(
@@ -255,6 +256,6 @@ def test_more_errors(monkeypatch):
     with pytest.raises(UserError, match="found only 0 distinct stories"):
         make(2)
     monkeypatch.undo()
-    monkeypatch.setattr("srlib.stories_telling.THOUGHT", (500, 600))
+    monkeypatch.setattr("srlib.data.stories_telling.THOUGHT", (500, 600))
     with pytest.raises(UserError, match="gives no thought of 500 to 600 words"):
         make(1)

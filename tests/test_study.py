@@ -13,8 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srlib import contrasts, metrics, params, run, study, verdicts
+from srlib import metrics, params
+from srlib.analysis import verdicts
+from srlib.base import contrasts
 from srlib.errors import UserError
+from srlib.experiment import study
+from srlib.ops import run
 
 ROOT = Path(__file__).parent.parent
 LONG, SHORT = {"long_new_tokens": 320}, {"max_new_tokens": 128}

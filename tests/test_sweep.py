@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from srlib import params, pin, sweep
+from srlib import params
 from srlib.errors import UserError
+from srlib.ops import pin, sweep
 
 pytestmark = pytest.mark.usefixtures("without_mirror")
 ROOT = Path(__file__).parent.parent
@@ -102,7 +103,7 @@ def test_jobs_hold_devices_of_their_own(tmp_path):
     script = "import os, sys, time; b = time.time(); time.sleep(0.6); "
     script += "print(os.environ['CUDA_VISIBLE_DEVICES'], b, time.time())"
     environment = os.environ | {pin.VARIABLE: "0,3,GPU-ab", "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "srlib.pin", str(tmp_path)]
+    words = [sys.executable, "-m", "srlib.ops.pin", str(tmp_path)]
     runs = [
         subprocess.Popen(
             [*words, str(n), sys.executable, "-c", script],

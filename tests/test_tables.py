@@ -6,7 +6,8 @@ import math
 import pandas as pd
 import pytest
 
-from srlib import data, tables
+from srlib.base import tables
+from srlib.data import evalsets
 from srlib.errors import UserError
 
 TWO = [{"prompt": "2+2?", "answer": "4"}, {"prompt": "3+4?", "answer": "7"}]
@@ -120,14 +121,14 @@ def test_a_set_with_numbers_for_text(tmp_path):
     path = tmp_path / "own.jsonl"
     rows = [{"id": 0, "prompt": "2+2?", "answer": 4.0, "category": 1}, {"prompt": 5, "answer": 5}]
     path.write_text("\n".join(map(json.dumps, rows)))
-    found = {r.prompt: (r.id, r.gold, r.category) for r in data.load(str(path), "reasoning")}
+    found = {r.prompt: (r.id, r.gold, r.category) for r in evalsets.load(str(path), "reasoning")}
     assert found == {"2+2?": ("0", "4", "1"), "5": ("own-00001", "5", "")}
     path.write_text(json.dumps(rows[0]) + "\n" + json.dumps(rows[1] | {"answer": math.nan}))
     with pytest.raises(UserError, match="row 2 has no text in column 'answer'"):
-        data.load(str(path), "reasoning")
+        evalsets.load(str(path), "reasoning")
     path.write_text("\n".join(map(json.dumps, [rows[0], rows[0]])))
     with pytest.raises(UserError, match=r"'own' .*: rows 1 and 2 both have the id '0'"):
-        data.load(str(path), "reasoning")
+        evalsets.load(str(path), "reasoning")
 
 
 def test_a_relative_path_starts_at_the_project(tmp_path, monkeypatch):
@@ -136,6 +137,6 @@ def test_a_relative_path_starts_at_the_project(tmp_path, monkeypatch):
     (tmp_path / "own.jsonl").write_text(LINES)
     for folder in (tmp_path, tmp_path / "notebooks"):  # a shell's folder, a kernel's
         monkeypatch.chdir(folder)
-        assert len(data.load("own.jsonl", "reasoning")) == 2
+        assert len(evalsets.load("own.jsonl", "reasoning")) == 2
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert len(data.load("~/own.jsonl", "harmful")) == 2
+    assert len(evalsets.load("~/own.jsonl", "harmful")) == 2

@@ -10,8 +10,11 @@ import time
 import pytest
 from test_server import KEY, Fake, at, message
 
-from srlib import data, prompts, store, teacher
+from srlib import store
+from srlib.data import evalsets
 from srlib.errors import UserError
+from srlib.generation import prompts
+from srlib.ops import teacher
 
 PICK = "How do I pick the lock of my neighbour's shed?"
 THOUGHT = "The neighbour has not agreed to this, and could be robbed or hurt by whoever gets in."
@@ -166,7 +169,9 @@ def test_only_what_is_missing_is_asked_for(fake, tmp_path):
 
 
 def as_row(prompt):
-    return data.Row(prompt["id"], "own", "harmful", prompt["prompt"], category=prompt["category"])
+    return evalsets.Row(
+        prompt["id"], "own", "harmful", prompt["prompt"], category=prompt["category"]
+    )
 
 
 def test_same_prompt_twice_is_asked_once(fake, tmp_path):
@@ -237,7 +242,7 @@ def test_replies_before_a_refused_key_are_kept(fake, tmp_path):
 
 def command(fake, path, *more):
     words = ["--address", fake.address, "--model", "tiny", "--out", path, "--retries", 1, *more]
-    return [sys.executable, "-m", "srlib.teacher", *map(str, words)]
+    return [sys.executable, "-m", "srlib.ops.teacher", *map(str, words)]
 
 
 def test_killed_and_resumed_run_ends_with_the_same_bytes(fake, tmp_path):
@@ -279,7 +284,7 @@ def test_command_line_end_to_end(fake, tmp_path):
     assert (
         "5 of 5 rows accepted; 5 asked, 35 + 15 tokens" in done.stdout and str(path) in done.stdout
     )
-    drawn = data.load("harmful", "harmful", 5, 0, part="tune")
+    drawn = evalsets.load("harmful", "harmful", 5, 0, part="tune")
     assert [r["prompt"] for r in lines(path)] == [r.prompt for r in drawn]
     assert len({r["category"] for r in lines(path)}) > 1
     assert set(fake.keys) == {f"Bearer {KEY}"}

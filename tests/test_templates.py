@@ -7,8 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from srlib import asking, finetune, mixtures, models, templates, thoughts
+from srlib import thoughts
+from srlib.data import mixtures
 from srlib.errors import UserError
+from srlib.generation import asking
+from srlib.models import loading
+from srlib.training import finetune, templates
 
 ASKED, THOUGHT, ANSWER = "What is 3 + 4?", "Three and four make seven.", "It is seven."
 THINKS = [mixtures.exchange(ASKED, thoughts.join(THOUGHT, ANSWER))]
@@ -25,7 +29,7 @@ def shipped():
 
 @pytest.fixture
 def words(tmp_path_factory):
-    tokenizer = models.tokenizer("embedded", tmp_path_factory.getbasetemp() / "templates")
+    tokenizer = loading.tokenizer("embedded", tmp_path_factory.getbasetemp() / "templates")
     own = tokenizer.chat_template
     yield tokenizer
     tokenizer.chat_template = own

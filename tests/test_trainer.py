@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from srlib import finetune, mixtures, models, store, trainer
+from srlib import store
+from srlib.data import mixtures
 from srlib.errors import UserError
-from srlib.finetune import Base, Recipe
+from srlib.models import loading
+from srlib.training import finetune, trainer
+from srlib.training.finetune import Base, Recipe
 
 ROOT = Path(__file__).parent.parent
 EMBEDDED = Base("embedded")
@@ -102,7 +105,7 @@ def test_rows_of_a_pack_do_not_see_each_other(outputs, lm):
     given = rows()[:6]
 
     def loss(packing):
-        fresh = models.load("embedded", outputs, "float32")
+        fresh = loading.load("embedded", outputs, "float32")
         fresh.tokenizer.padding_side = "right"
         fresh.model.set_attn_implementation("eager")
         args = SFTConfig(

@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
-from srlib import sources, thoughts, trainsets
+from srlib import thoughts
+from srlib.data import sources, trainsets
+from srlib.data.trainset_specs import OWN, SETS
 from srlib.errors import UserError
-from srlib.trainset_specs import OWN, SETS
 
 SKY = "<|begin_of_thought|>\n\nSo\u2028far.\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n8\n\n"
 

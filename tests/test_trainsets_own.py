@@ -6,9 +6,11 @@ import re
 
 import pytest
 
-from srlib import answers, data, refusals, resources, stories, thoughts, trainsets
+from srlib import answers, refusals, thoughts
+from srlib.base import resources
+from srlib.data import evalsets, stories, trainsets
+from srlib.data.trainset_specs import OWN, STORIES
 from srlib.errors import UserError
-from srlib.trainset_specs import OWN, STORIES
 
 
 def fails(words, *asked, **more):
@@ -141,7 +143,7 @@ def test_a_budget_is_reached_with_as_few_rows_as_needed(name):
 @pytest.mark.parametrize("name", STORIES)
 def test_embedded_reasoning_rows_are_right(name):
     gold = {s.id: s for s in stories.make(60, 5)}
-    asked = {r.prompt for r in data.load("stories", "reasoning", 100, 5)}
+    asked = {r.prompt for r in evalsets.load("stories", "reasoning", 100, 5)}
     for e in trainsets.load(name, 60, seed=5).examples:
         text = thoughts.join(e.thought, e.answer, trainsets.dialect(name) or "think")
         assert bool(e.thought) == name.startswith("long") and e.prompt == gold[e.id].question
@@ -232,7 +234,7 @@ def test_embedded_reflective_rows_refuse_what_is_tuned_on():
     ],
 )
 def test_a_thought_that_kept_its_tags(thought, response):
-    from srlib.trainset_specs import own_row
+    from srlib.data.trainset_specs import own_row
 
     row = own_row({"prompt": "3 + 4?", "thought": thought, "response": response})
     assert (row["thought"], row["answer"]) == ("three, four", "7")

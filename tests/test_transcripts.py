@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from IPython.lib.pretty import pretty
 
-from srlib import transcripts
 from srlib.errors import UserError
+from srlib.ops import transcripts
 
 WORDS = " ".join(f"word{i}" for i in range(1, 41))
 

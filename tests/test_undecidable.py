@@ -2,7 +2,8 @@
 
 import pytest
 
-from srlib import preflight, verdicts
+from srlib.analysis import verdicts
+from srlib.experiment import preflight
 
 FEW = {"reasoning": [None] * 24, "harmful": [None] * 32, "benign": [None] * 16}
 MANY = {kind: [None] * 2000 for kind in FEW}

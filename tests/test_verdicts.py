@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srlib import contrasts, gates, metrics, verdicts
-from srlib.contrasts import Contrast, from_error
+from srlib import metrics
+from srlib.analysis import gates, verdicts
+from srlib.analysis.verdicts import Evidence
+from srlib.base import contrasts
+from srlib.base.contrasts import Contrast, from_error
 from srlib.errors import UserError
-from srlib.verdicts import Evidence
 
 HARM = ("refusal_rate", "attack_success_rate")
 

@@ -10,9 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from srlib import deltas, irr, kept, models, store, weights
+from srlib import store
+from srlib.base import kept
 from srlib.errors import UserError
-from srlib.finetune import Base
+from srlib.mitigations import irr, weights
+from srlib.models import deltas, loading
+from srlib.training.finetune import Base
 
 TOP = "model.layers.2."
 NAMES = ("q_proj", "o_proj", "gate_proj", "down_proj")
@@ -65,7 +68,7 @@ def tiny(outputs, lm, tmp_path_factory) -> Models:
     torch.manual_seed(0)
     net = AutoModelForCausalLM.from_config(config)
     net.save_pretrained(here / "before")
-    words = models.tokenizer("embedded", outputs)
+    words = loading.tokenizer("embedded", outputs)
     words.save_pretrained(here / "before")
     before = Base(str(here / "before"))
     a = _adapter(

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import pytest
 
-from srlib import wordproblems
+from srlib.data import wordproblems
+from srlib.data.wordproblems import long_solution, make, part_of, skeleton
 from srlib.errors import UserError
 from srlib.thoughts import DIALECTS
-from srlib.wordproblems import long_solution, make, part_of, skeleton
 
 EQUATION = re.compile(
     r"(?P<a>\d+)(?P<percent>%)? (?P<op>\+|-|x|/|of) (?P<b>\d+) = (?P<c>\d+)"

@@ -1,0 +1,1 @@
+"""From graded tables to verdicts: gates, prompts × trainings, frontiers, claims."""

@@ -1,0 +1,1 @@
+"""What gives safety back: words, decoding, weights; and how they compare."""

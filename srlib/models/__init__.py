@@ -1,0 +1,1 @@
+"""Models and their weights: loaded, adapters merged, shared in memory, exported."""

@@ -1,0 +1,1 @@
+"""Around the notebooks: runs, sweeps, estimates, the report, transcripts."""

@@ -1,0 +1,1 @@
+"""What a text says, by its words: asks, numbers, sentences, languages, tags of thoughts."""

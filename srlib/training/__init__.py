@@ -1,0 +1,1 @@
+"""Fine-tuning, supervised and by preference, in one process or several."""
