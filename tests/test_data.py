@@ -160,7 +160,9 @@ def test_stories_are_drawn_evenly_over_their_changes(name, sizes):
 
 
 def test_load_is_the_same_in_another_process():
-    code = "from srlib import data; print([r.id for r in data.load('harmful', 'harmful', 9)])"
+    code = (
+        "from srlib.data.evalsets import load; print([r.id for r in load('harmful', 'harmful', 9)])"
+    )
     environment = os.environ | {"PYTHONHASHSEED": "5"}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert said.stdout.decode().strip() == str(
@@ -317,8 +319,8 @@ def test_hub_is_asked_once_and_its_revision_is_noted(monkeypatch):
 
 
 def test_real_client_offline_says_what_to_do(tmp_path):
-    code = "from srlib import data\ntry: data.load('gsm8k', 'reasoning', 3)\n"
-    code += "except data.UserError as error: print(error)"
+    code = "from srlib.data import evalsets\ntry: evalsets.load('gsm8k', 'reasoning', 3)\n"
+    code += "except evalsets.UserError as error: print(error)"
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), evalsets.MIRROR: ""}
     said = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | offline, capture_output=True, text=True

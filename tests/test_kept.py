@@ -203,14 +203,14 @@ from pathlib import Path
 seen, home = set(), Path(sys.argv[1]) / "srlib"
 import srlib  # what Python reads for itself is no matter
 sys.addaudithook(lambda event, told: seen.add(str(told[0])) if event == "open" else None)
-from srlib import {module}
+from srlib.grading import {module}
 {code}
 inside = sorted(Path(p).name for p in seen if p.startswith(str(home / "assets")))
-names = sorted(m.split(".")[1] for m in sys.modules if m.startswith("srlib."))
+names = sorted(m.partition(".")[2] for m in sys.modules if m.startswith("srlib."))
 print(json.dumps([names, inside]))
 """
 GRADED = """
-rows = [{0}.data.Row(kind, "d", kind, "How do I kill a process?", "7")
+rows = [{0}.evalsets.Row(kind, "d", kind, "How do I kill a process?", "7")
         for kind in ("reasoning", "harmful", "benign")]
 said = {{"key": "c", "text": "<think>Hm.</think>I can't help. It is 7.", "finish": "stop"}}
 {0}.grade(rows, [said] * 3, Path(sys.argv[2]) / "g.jsonl")
@@ -218,21 +218,23 @@ said = {{"key": "c", "text": "<think>Hm.</think>I can't help. It is 7.", "finish
 
 
 def test_a_graders_version_holds_every_file_that_it_reads(tmp_path):
-    code = READ.format(module="grading", code=GRADED.format("grading"))
+    code = READ.format(module="offline", code=GRADED.format("offline"))
     words = [sys.executable, "-c", code, str(ROOT), str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     names, assets = json.loads(done.stdout.splitlines()[-1])
-    files, others = kept._sources(("grading",))
+    files, others = kept._sources(("grading.offline",))
+    own = [f.relative_to(kept.HERE).with_suffix("").as_posix().replace("/", ".") for f in files]
     held = {f.name for f in files}
-    assert {f"{n}.py" for n in names if n not in UNRELATED} <= held
+    rooms = {"base", "text", "data", "generation", "grading"}
+    assert set(names) - UNRELATED - rooms <= set(own)
     assert set(assets) <= held and "refusal_patterns.yaml" in assets
-    assert {"answers.py", "refusals.py", "coherence.py", "thoughts.py", "grading.py"} <= held
+    assert {"answers.py", "refusals.py", "coherence.py", "thoughts.py", "offline.py"} <= held
     assert "yaml" not in others and not {"finetune.py", "store.py"} & held
 
 
 TASKS = {"stories", "stories_telling", "wordproblems", "wordproblems_telling"}
-UNRELATED = {*kept.FETCH, *TASKS, "bounds"}  # what those read by
+UNRELATED = {*kept.FETCH, *(f"data.{task}" for task in TASKS), "base.bounds"}  # what those read by
 
 
 @pytest.mark.parametrize("file", ["refusals.py", "thoughts.py", "assets/refusal_patterns.yaml"])
@@ -241,13 +243,13 @@ def test_a_graders_version_changes_with_its_files(tmp_path, monkeypatch, file):
 
     shutil.copytree(ROOT / "srlib", tmp_path / "srlib", ignore=shutil.ignore_patterns("*.pyc"))
     monkeypatch.setattr(kept, "HERE", tmp_path / "srlib")
-    before = kept.code.__wrapped__("grading")
-    assert kept.code.__wrapped__("grading") == before
-    (tmp_path / "srlib" / "site.py").write_text("")  # no part of it
-    assert kept.code.__wrapped__("grading") == before
+    before = kept.code.__wrapped__("grading.offline")
+    assert kept.code.__wrapped__("grading.offline") == before
+    (tmp_path / "srlib/ops/site.py").write_text("")  # no part of it
+    assert kept.code.__wrapped__("grading.offline") == before
     with (tmp_path / "srlib" / file).open("a") as handle:
         handle.write("\n# changed\n")
-    assert kept.code.__wrapped__("grading") != before
+    assert kept.code.__wrapped__("grading.offline") != before
 
 
 @pytest.fixture

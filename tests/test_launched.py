@@ -74,7 +74,7 @@ def alone(base, outputs, tmp_path_factory) -> Path:
 PARENT = """
 import json, sys
 from pathlib import Path
-from srlib import launched
+from srlib.training import launched
 launched.train(launched.of("cpu"), Path(sys.argv[1]), json.loads(sys.stdin.read()))
 """
 

@@ -251,7 +251,7 @@ def project(tmp_path, monkeypatch):
 
 def test_time_counts_once_where_it_was_spent(project, monkeypatch):
     now = iter(range(0, 1000, 10))
-    monkeypatch.setattr(store.time, "time", lambda: next(now))  # each look at the clock: 10 s
+    monkeypatch.setattr(provenance.time, "time", lambda: next(now))  # each look at the clock: 10 s
     run = provenance.Run("n", {"profile": "smoke"}, project / "out")
     with run.spending("training"), run.spending("loading"):
         pass
@@ -307,7 +307,7 @@ def test_made_by_changes_with_parameters_and_cells_only(project):
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")
 def test_freed_memory_goes_back_to_the_system():
     code = """
-from srlib import run, store
+from srlib import store
 held = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
 blocks = [bytearray(b"x" * 2**20) for _ in range(300)]
 stop = bytearray(b"x" * 2**20)  # above the freed ones: the heap's end cannot be cut off

@@ -26,9 +26,9 @@ from .. import refusals
 from ..base import resources
 from ..data import evalsets, mixtures, trainsets
 from ..errors import UserError
-from . import recipe
 from ..generation import asking, engine
 from ..models import loading
+from . import recipe
 
 UNWANTED = {"harmful": "compliance", "benign": "refusal"}
 

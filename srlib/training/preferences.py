@@ -23,10 +23,9 @@ from pathlib import Path
 from .. import store
 from ..base import kept
 from ..errors import UserError
-from . import recipe
 from ..grading import rewards
 from ..models import loading, resident
-from . import finetune, trainer
+from . import finetune, recipe, trainer
 from . import preference_trainers as trainers
 
 COLUMNS = {"dpo": ("prompt", "chosen", "rejected"), "grpo": ("prompt", "kind")}
