@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import params, store
-from ..base import embedded, kept
-from ..base.embedded import EMBEDDED, quiet
+from ..base import kept
 from ..data import sources
 from ..errors import UserError
+from ..text import embedded
+from ..text.embedded import EMBEDDED, quiet
 
 WORDS = (
     "*token*.json",

