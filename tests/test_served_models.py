@@ -12,6 +12,7 @@ from srlib.errors import UserError
 from srlib.experiment import evaluate, serving
 from srlib.generation import asking, engine, prompts, served, server
 from srlib.mitigations import defences
+from srlib.models import bases
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def test_all_models_that_a_server_lacks_are_named_with_the_line_that_adds_them(
         folder = tmp_path / f"{store.slug(name)}-0f"
         folder.mkdir()
         (folder / "adapter_config.json").write_text(json.dumps({"r": 12}))
-        wanted[name] = served.Base("tiny", (folder,))
+        wanted[name] = bases.Base("tiny", (folder,))
     told = values(fake.address, tmp_path)
     with pytest.raises(UserError) as caught:
         serving.require(told, wanted, tmp_path, tmp_path)
@@ -204,7 +205,7 @@ def test_all_models_that_a_server_lacks_are_named_with_the_line_that_adds_them(
     assert "\n" not in said
     found = serving.require(
         told | {"served_as": {"tiny": f"big @ {fake.address}"}, "address": nowhere()},
-        {"tiny": served.Base("tiny")}, tmp_path, tmp_path,
+        {"tiny": bases.Base("tiny")}, tmp_path, tmp_path,
     )  # fmt: skip
     assert found["tiny"].where.model == "big" and found["tiny"].where.address == fake.address
 
@@ -217,7 +218,7 @@ def test_an_arm_served_with_other_weights_is_found_out(fake, tmp_path):
     fake.models = (200, {"object": "list", "data": [stale]})
     told = values(fake.address, tmp_path) | {"served_as": {"arm": "arm"}}
     with pytest.raises(UserError, match=r"holds other weights than arm has now; serve .*/arm-1"):
-        wanted = {"arm": served.Base("tiny", (tmp_path / "arm-1",))}
+        wanted = {"arm": bases.Base("tiny", (tmp_path / "arm-1",))}
         serving.require(told, wanted, tmp_path, tmp_path)
 
 
