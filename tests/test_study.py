@@ -49,7 +49,7 @@ def claim(name, effect, half, n=98, trainings=5, **more):
 
 
 def made(base, notebook, table=None, claims=(), parameters=None, **record):
-    """One finished run under `base`, as `store.Run` leaves it."""
+    """One finished run under `base`, as `provenance.Run` leaves it."""
     folder = base / notebook
     folder.mkdir(parents=True, exist_ok=True)
     told = {

@@ -29,7 +29,7 @@ def complete(
     """The completion record of every request, in order; made where it is not in `path` yet.
 
     Raises UserError where a prompt leaves no room in the model's context for `max_new_tokens`, and
-    for a served model as `served.make` does.
+    for a served model as `served.Served.make` does.
     """
     read = [reads(lm, r) for r in requests]
     keys = [key(r, lm, settings, text) for r, text in zip(requests, read, strict=True)]

@@ -53,7 +53,7 @@ def irr(
     the arm's own (there those after the layers below were treated).
 
     The Fisher information takes 4 bytes a weight of the modules treated. The result is a whole
-    model. Raises UserError for no rows, a share outside (0, 1], and as `deltas.once` does.
+    model. Raises UserError for no rows, a share outside (0, 1], and as `edits.once` does.
     """
     if not rows:
         raise UserError("IRR has no safety rows to identify unsafe weights with; give a few dozen")

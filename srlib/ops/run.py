@@ -3,7 +3,7 @@
 Each notebook runs in a kernel of its own and leaves `outputs/<profile>/<notebook>/`: the executed
 notebook, parameters.yaml (all of them, resolved), metrics.csv, figures/, run.json. A run that is
 done already, with the same parameters, the same notebook, package and libraries, and the same bytes
-in every file that it reads, is not done again (`kept.made_by`).
+in every file that it reads, is not done again (`provenance.made_by`).
 
     notebooks([params.load("params/quick/01_cot_prompting.yaml")])
 """
@@ -64,7 +64,7 @@ def folder_of(file: params.ParamFile) -> Path:
 
 def is_made(file: params.ParamFile) -> bool:
     """Whether the run is done, its files are still there, and all that made it is still the same:
-    see `kept.made_by`; of notebook 06 the other runs, too."""
+    see `provenance.made_by`; of notebook 06 the other runs, too."""
     return _is_done(file) and not _changed(file)
 
 

@@ -141,7 +141,7 @@ def build(
 ) -> Report:
     """Ask the teacher about the first `n` prompts (None: all), write the accepted rows to `path`.
 
-    Prompts are dicts or data.Rows with `id`, `prompt`, perhaps `category`. What failed is asked
+    Prompts are dicts or evalsets.Rows with `id`, `prompt`, perhaps `category`. What failed is asked
     again by the next call; a new template, model or setting makes new replies. Temperature, top-p:
     DeepSeek-R1's. Raises UserError for unusable prompts or server, and where nothing was accepted.
     """

@@ -9,7 +9,7 @@ and our help with a look-alike against a refusal of it. Questions are prompts al
      "chosen": [{"role": "assistant", "content": "<Thought>…</Thought>…I can't help with that."}],
      "rejected": [{"role": "assistant", "content": "<Thought>…</Thought>…"}]}
 
-    questions(data.load("stories", "reasoning", 8, part="tune"))[0]
+    questions(evalsets.load("stories", "reasoning", 8, part="tune"))[0]
     {"prompt": [{"role": "user", "content": "…"}], "kind": "reasoning", "gold": "6"}
 """
 
