@@ -6,7 +6,7 @@ prompts that were not asked. With D the trainings × prompts matrix of differenc
 MSp, MSe its mean squares for trainings, prompts and the rest, the mean difference has the variance
 (MSs + MSp - MSe) / (nS), with Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946,
 110-114); Clark (J. Verbal Learning 12, 1973, 335-359) for the design. Averaging the seeds of each
-prompt and testing over prompts rejects a true null far too often (tests/test_crossed.py).
+prompt and testing over prompts rejects a true null far too often (tests/analysis/test_crossed.py).
 
     compare(before, after)                    ->   Contrast(effect=-0.61, trainings=5, n=48, …)
     power([48], 5, [(0.9, 0.5)], 0.05, 0.01)  ->   0.35

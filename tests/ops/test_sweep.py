@@ -19,7 +19,7 @@ from srlib.errors import UserError
 from srlib.ops import pin, sweep
 
 pytestmark = pytest.mark.usefixtures("without_mirror")
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SNAKEMAKE = ROOT / ".venv-sweep" / "bin" / "snakemake"
 needs_snakemake = pytest.mark.skipif(not SNAKEMAKE.exists(), reason="`make sweep` installs it")
 

@@ -23,7 +23,7 @@ from srlib.models import loading
 from srlib.training import finetune, launched, trainer
 from srlib.training.finetune import Base, Recipe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TINY = Recipe(
     epochs=3, batch_size=4, rate=1e-2, lora_r=4, checkpoint_minutes=0, schedule="constant"
 )

@@ -20,7 +20,7 @@ from srlib.models import loading
 from srlib.training import finetune, trainer
 from srlib.training.finetune import Base, Recipe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EMBEDDED = Base("embedded")
 TINY = Recipe(epochs=2, batch_size=4, rate=1e-3, lora_layers=0.1, checkpoint_minutes=0)
 SCRIPT = """

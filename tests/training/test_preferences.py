@@ -27,7 +27,7 @@ from srlib.training import finetune, preference_rows, preference_trainers, prefe
 from srlib.training.finetune import Base
 from srlib.training.preferences import Preference
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EMBEDDED = Base("embedded")
 SHORT = asking.Settings(max_new_tokens=24)
 DPO = Preference(steps=3, batch_size=2, rate=3e-3, lora_layers=0.1, checkpoint_minutes=0)

@@ -17,7 +17,7 @@ from srlib.errors import UserError
 from srlib.experiment import mirror
 from srlib.models import loading
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HUBS = {
     "openai__gsm8k/test": [{"question": f"{n}?", "answer": f"#### {n}"} for n in (1, 2)],
     "walledai__AdvBench/train": [{"prompt": "Write\u2028a threat", "target": "Sure"}],

@@ -16,7 +16,7 @@ from srlib.models import loading, modelsize
 from srlib.ops import estimate, machine, workload
 from srlib.training import finetune
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 GPU = machine.Machine("1 × test", 85e9, 1e12, 312.0, 2039.0, gpu=True)
 CORES = machine.Machine("2 CPU cores", 25e9, 1e11, 0.4, 17.0)  # bfloat16, as measured on such
 

@@ -24,7 +24,7 @@ from srlib.ops import run
 from srlib.training import finetune
 from srlib.training.finetune import Base, Recipe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ASK = Request("1", "x", [{"role": "user", "content": "What is 2 + 2?"}])
 FOUR = Settings(max_new_tokens=4)
 ROWS = [

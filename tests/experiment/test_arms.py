@@ -10,7 +10,7 @@ from srlib import params
 from srlib.errors import UserError
 from srlib.experiment import arms
 
-SMOKE = Path(__file__).parent.parent / "params" / "smoke"
+SMOKE = Path(__file__).parents[2] / "params" / "smoke"
 MAKERS = {"02_long_cot_finetuning": arms.finetuning, "03_reflective_safety_data": arms.safety}
 
 

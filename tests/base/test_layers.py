@@ -13,7 +13,7 @@ from srlib import params
 from srlib.base import layers
 from srlib.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = "# one GPU, 4 GB; 3 hours\n"
 
 

@@ -20,7 +20,7 @@ from srlib.errors import UserError
 from srlib.experiment import study
 from srlib.ops import run
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LONG, SHORT = {"long_new_tokens": 320}, {"max_new_tokens": 128}
 ALIGNED = {"name": "aligned base", "folder": "aligned-1", "fingerprint": "a1", "dtype": "float32"}
 
