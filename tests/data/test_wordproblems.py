@@ -145,7 +145,7 @@ def test_questions_read_well(problems):
 @pytest.mark.parametrize("task", ["wordproblems", "stories"])
 def test_deterministic_across_processes(task):
     code = (
-        f"import hashlib; from srlib.{task} import make;"
+        f"import hashlib; from srlib.data.{task} import make;"
         "print(hashlib.sha256(repr(make(80, 7, 'eval')).encode()).hexdigest())"
     )
     digests = {

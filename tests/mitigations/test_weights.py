@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from srlib import store
 from srlib.base import kept
 from srlib.errors import UserError
-from srlib.mitigations import irr, weights
+from srlib.mitigations import edits, irr, weights
 from srlib.models import deltas, loading
 from srlib.training.finetune import Base
 
@@ -394,7 +394,7 @@ def test_made_once_and_found_again(tiny, tmp_path, monkeypatch):
     assert store.is_done(folder) and not [*folder.rglob("*.bin"), *folder.rglob("*.pt")]
     stamps = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
     with monkeypatch.context() as patch:
-        patch.setattr(deltas, "Weights", None)  # nothing is read
+        patch.setattr(edits, "Weights", None)  # nothing is read
         again, same = weights.safe_lora(*args)
     assert again == mended and same.equals(table)
     assert stamps == {p: p.stat().st_mtime_ns for p in folder.iterdir()}

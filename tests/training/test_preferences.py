@@ -40,8 +40,8 @@ HELP = "Hold it in warm water for a minute, then twist it firmly and it will com
 SCRIPT = """
 import sys
 from pathlib import Path
-from srlib import preferences
-from tests.test_preferences import DPO, EMBEDDED, rejecting
+from srlib.training import preferences
+from tests.training.test_preferences import DPO, EMBEDDED, rejecting
 profile, outputs = map(Path, sys.argv[1:])
 preferences.train("killed", EMBEDDED, rejecting(), DPO, profile, outputs, "float32")
 """

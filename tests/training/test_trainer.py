@@ -26,8 +26,8 @@ TINY = Recipe(epochs=2, batch_size=4, rate=1e-3, lora_layers=0.1, checkpoint_min
 SCRIPT = """
 import sys
 from pathlib import Path
-from srlib import finetune, mixtures
-from tests.test_trainer import EMBEDDED, TINY, rows
+from srlib.training import finetune
+from tests.training.test_trainer import EMBEDDED, TINY, rows
 profile, outputs = map(Path, sys.argv[1:])
 finetune.train("killed", EMBEDDED, rows(), TINY, profile, outputs, "float32")
 """
