@@ -137,9 +137,9 @@ def test_fine_tuned_arms_are_recorded_and_shared(smoke):
     assert set(table["amount"]) == {0, 1, 2}
 
 
-def test_protections_of_every_family_are_on_the_plane(smoke):
+def test_mitigations_of_every_family_are_on_the_plane(smoke):
     place, *_ = smoke
-    table = pd.read_csv(place / "out/smoke/05_mitigations/protections.csv")
+    table = pd.read_csv(place / "out/smoke/05_mitigations/mitigations.csv")
     assert {"text", "decoding", "weights", "data", "preferences and rewards"} <= set(
         table["family"]
     )

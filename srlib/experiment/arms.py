@@ -140,7 +140,7 @@ def mitigated(values: dict) -> list[Arm]:
         mixture = replace(plain, n_safety=values["data_rows"], form=form, safety=source)
         arms.append(Arm(_name(mixture, values, seed), mixture, "data", seed))
     if values["ptst"]:
-        prompted = replace(plain, prompt=resources.asset("defences.yaml")["safety_prompt"])
+        prompted = replace(plain, prompt=resources.asset("mitigations.yaml")["safety_prompt"])
         arms.append(Arm(f"{arms[0].name}, tuned under a safety prompt", prompted, "text", seed))
     return arms
 

@@ -20,7 +20,7 @@ from .. import store, thoughts
 from ..data import evalsets, mixtures, sources
 from ..generation import asking, engine, prompts, replies
 from ..grading import judges, offline
-from ..mitigations import defences
+from ..mitigations import prompted
 from ..models import loading, resident
 from ..params import output_folder, place
 from ..training import finetune, preference_rows, preferences
@@ -275,13 +275,13 @@ class Study:
             **arms.BASE | {"family": "elsewhere", "seed": self._first}
         )
 
-    def defended(self, lm: loading.LM, defence: defences.Defence):
-        """Every evaluation row put to a model under a defence: a graded DataFrame."""
-        return self.ask(lm, defence.style, defence.name, defence=defence)
+    def mitigated(self, lm: loading.LM, mitigation: prompted.Mitigation):
+        """Every evaluation row put to a model under a mitigation: a graded DataFrame."""
+        return self.ask(lm, mitigation.style, mitigation.name, mitigation=mitigation)
 
     def ask(
         self, lm: loading.LM, style: prompts.Style, arm: str = "", kinds=evalsets.KINDS,
-        defence=None
+        mitigation=None
     ):  # fmt: skip
         """Every evaluation row put to a model in one style: a graded DataFrame, arm by default
         the style's name."""
@@ -293,11 +293,11 @@ class Study:
         path = self.run.base / "completions" / file
         label = f"{arm or lm.name}, {style.name}"
         with self.run.spending("answering"):
-            if defence is None:
+            if mitigation is None:
                 records = engine.complete(lm, requests, self.settings, path, label)
             else:
-                told = (requests, self.settings, path.parent, defence, label)
-                records = defences.complete(lm, *told)
+                told = (requests, self.settings, path.parent, mitigation, label)
+                records = prompted.complete(lm, *told)
         store.give_back()
         with self.run.spending("grading"):
             grades = offline.grade(

@@ -15,7 +15,7 @@ from ..data import evalsets, mixtures, trainsets
 from ..errors import UserError
 from ..generation import prompts
 from ..grading import judges
-from ..mitigations import defences
+from ..mitigations import prompted
 from ..models import loading
 from ..params import output_folder, place
 from ..training import finetune, launched, preference_rows, preferences, templates
@@ -76,8 +76,8 @@ def preflight(values: dict) -> dict[str, list[evalsets.Row]]:
             templates.check(name, words, some)
     for method in preferences.of(values):
         preference_rows.rows_of(method, values, prompts_of)
-    for name in values.get("protect", []):
-        defences.named(name, trainsets.dialect(values["long_set"]), times=values["think_times"])
+    for name in values.get("mitigations", []):
+        prompted.named(name, trainsets.dialect(values["long_set"]), times=values["think_times"])
     if values.get("unaligned_model"):
         loading.resolve(values["unaligned_model"], outputs)
     for folder in values.get("more_arms", {}).values():

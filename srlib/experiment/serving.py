@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import UserError, meant
 from ..generation import server
 from ..generation.served import Served
-from ..mitigations import defences
+from ..mitigations import prompted
 from ..models import export
 from ..models.bases import Base
 from ..training import preferences
@@ -61,12 +61,12 @@ def preflight(values: dict, outputs: Path) -> None:
         server.cards(place)
     if as_it_comes(values):
         require(values, {values["model"]: Base(values["model"])}, outputs, outputs)
-    begun = [name for name in values.get("protect", []) if name in defences.DECODING]
+    begun = [name for name in values.get("mitigations", []) if name in prompted.DECODING]
     lacks = [p.address for p in places if begun and not server.completes(p)]
     if lacks:
         raise UserError(
             f"{lacks[0]} has no /completions, without which no reply can be begun: take "
-            f"{', '.join(begun)} out of `protect`, or use a server that has it (vLLM, SGLang, "
+            f"{', '.join(begun)} out of `mitigations`, or use a server that has it (vLLM, SGLang, "
             "llama.cpp)"
         )
 

@@ -210,7 +210,7 @@ def _kind(row: dict) -> str:
         return f"long CoT + {family} rows"
     plain = {"": "base", "base": "base", "none": "long CoT", "unprotected": "long CoT"}
     plain |= {"long CoT": "long CoT", "short": "short answers"}
-    return plain.get(family, f"protection: {family}" if row["notebook"][:2] == "05" else family)
+    return plain.get(family, f"mitigation: {family}" if row["notebook"][:2] == "05" else family)
 
 
 def _kinds_in_order(kinds: pd.Series) -> pd.Series:

@@ -119,7 +119,7 @@ def _conditions(values: dict) -> list[tuple[str, prompts.Style, bool]]:
     found += [(name, plain, False) for name in values.get("more_arms", {})]
     asked = ["tuned under a prompt, and asked"] if values.get("ptst") else []
     preferred = [m for m in ("dpo", "grpo") if values.get(f"{m}_rows")]
-    protected = [*values.get("protect", []), *asked, *_mended(values), *preferred]
+    protected = [*values.get("mitigations", []), *asked, *_mended(values), *preferred]
     return found + [(name, plain, True) for name in protected]
 
 

@@ -1,7 +1,7 @@
-"""The figure of notebook 05: every protection on the trade-off plane, with what it costs, and
+"""The figure of notebook 05: every mitigation on the trade-off plane, with what it costs, and
 beside its name how many attacks succeed all the same.
 
-Use it as `plots.mitigations`. It takes the table of `srlib.mitigations.protections.points`, a row
+Use it as `plots.mitigations`. It takes the table of `srlib.mitigations.mitigations.points`, a row
 of which is
     arm="zero think", family="decoding", accuracy=0.10, accuracy_low=0.04, accuracy_high=0.23,
     safety=0.52, …, unsafe=0.25, …, over_refusal=0.12, added=-40.5, frontier=True, moved="neither"
@@ -28,7 +28,7 @@ def _sizes(added: pd.Series) -> np.ndarray:
 
 
 def _staircase(ax: Axes, found: pd.DataFrame) -> list[tuple[float, float]]:
-    """Draw the frontier, what no other protection beats on both axes; return its corners."""
+    """Draw the frontier, what no other mitigation beats on both axes; return its corners."""
     best = found[found["frontier"]].drop_duplicates(["accuracy", "safety"]).sort_values("accuracy")
     x, y = best["accuracy"], best["safety"]
     corners = [(0, y.iloc[0]), *zip(np.repeat(x, 2), [*np.repeat(y, 2)[1:], 0], strict=True)]
@@ -39,12 +39,12 @@ def _staircase(ax: Axes, found: pd.DataFrame) -> list[tuple[float, float]]:
 def mitigations(
     found: pd.DataFrame, title: str = "What gives both?", xmax: float = 1.0, ax: Axes | None = None
 ) -> Axes:
-    """Draw the plane and, at its right, a row a protection; return the plane's axes.
+    """Draw the plane and, at its right, a row a mitigation; return the plane's axes.
 
-    The plane, exact match against refusals: a numbered disc a protection, over-refusal as its
+    The plane, exact match against refusals: a numbered disc a mitigation, over-refusal as its
     colour, added tokens as its size, 95 % intervals as thin lines, the frontier dashed. The rows,
     by family, give the numbers their names and show attack success with its interval, filled where
-    both it and refusals moved (`protections.compare`), the unprotected arm's dashed. What was not
+    both it and refusals moved (`mitigations.compare`), the unprotected arm's dashed. What was not
     run (no accuracy) has a row that says so. Raises UserError for missing columns, an empty table,
     or an `xmax` that cuts off an interval.
     """
@@ -53,7 +53,7 @@ def mitigations(
     numbered = found.assign(number=[str(n) for n in range(1, len(found) + 1)])
     made = numbered[numbered["accuracy"].notna()]
     if made.empty:
-        raise UserError("no protection to draw: evaluate one at least")
+        raise UserError("no mitigation to draw: evaluate one at least")
     if made["accuracy_high"].max() > 1.06 * xmax:
         raise UserError(f"xmax={xmax} cuts off an interval: raise it")
     rows = _rows(numbered)
@@ -81,7 +81,7 @@ def mitigations(
 
 
 def _rows(numbered: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows from top to bottom: a heading a family (no number), then its protections;
+    """Return the rows from top to bottom: a heading a family (no number), then its mitigations;
     `text` as it is written, `lines` of it, `y` of their middle."""
     rows = []
     for family, members in numbered.groupby("family", sort=False):
@@ -94,7 +94,7 @@ def _rows(numbered: pd.DataFrame) -> pd.DataFrame:
 
 
 def _attacks(ax: Axes, rows: pd.DataFrame) -> None:
-    """Draw attack success, a row a protection, with its name at the right."""
+    """Draw attack success, a row a mitigation, with its name at the right."""
     for at in rows.loc[rows["family"].eq("unprotected"), "unsafe"]:
         ax.axvline(at, color=PALE, lw=1.3, ls=(0, (4, 2)), zorder=1)
     for row in rows.itertuples():

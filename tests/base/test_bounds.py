@@ -6,7 +6,7 @@ from srlib import params
 from srlib.base import bounds
 from srlib.data import mixtures
 from srlib.errors import UserError
-from srlib.mitigations import defences
+from srlib.mitigations import prompted
 from srlib.models import loading
 
 NOTEBOOKS = ("00_start_here", "01_cot_prompting", "02_long_cot_finetuning")
@@ -54,7 +54,7 @@ def test_a_word_that_is_not_known_is_refused(name):
         ("train_seeds", [], "is empty"),
         ("lora_targets", [], "is empty"),
         ("train_seeds", [3, 4, 3], "holds 3 twice"),
-        ("protect", ["zero think", "zero think"], "holds 'zero think' twice"),
+        ("mitigations", ["zero think", "zero think"], "holds 'zero think' twice"),
         ("profile", " ", "is empty"),
         ("profile", "../other", "leaves the folder"),
         ("profile", "/other", "leaves the folder"),
@@ -71,4 +71,4 @@ def test_what_else_is_refused(name, value, words):
 def test_the_words_are_those_of_the_rooms():
     assert set(bounds.FORMS) == set(mixtures.FORMS)
     assert set(bounds.CHOICES["dtype"]) == set(loading.DTYPES)
-    assert not set(KNOWN["protect"].default) - {*defences.TEXT, *defences.DECODING}
+    assert not set(KNOWN["mitigations"].default) - {*prompted.TEXT, *prompted.DECODING}

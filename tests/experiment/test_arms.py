@@ -239,7 +239,7 @@ def test_notebooks_that_disagree_on_an_arm_are_told_the_files_and_the_key(number
 
 
 def test_what_makes_no_other_arm_may_differ():
-    files = changed(profile("quick"), "05", n_harmful=5, batch_size=2, protect=[])
+    files = changed(profile("quick"), "05", n_harmful=5, batch_size=2, mitigations=[])
     arms.agree(files)
     full = changed(profile("paper"), "05", lora_r=64)  # all are trained in full
     assert {f.values.get("train_method", "full") for f in full} == {"full"}

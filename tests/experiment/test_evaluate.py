@@ -186,7 +186,7 @@ def test_several_arms_are_checked_before_any_is_trained(tmp_path):
         ({"dpo_form": "haiku"}, "use one of direct, one-line"),
         ({"grpo_rows": 4, "grpo_data": "lookalikes"}, "benign rows, and reasoning rows"),
         ({"grpo_rows": 4, "grpo_batch_size": 6}, "no multiple of num_generations 4"),
-        ({"protect": ["prayer"]}, "prayer"),
+        ({"mitigations": ["prayer"]}, "prayer"),
     ):
         with pytest.raises(UserError, match=words):
             evaluate.preflight(values | change)

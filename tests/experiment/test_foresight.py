@@ -37,7 +37,7 @@ def values(number, tmp_path, **changes):
         ("05", {"resta_drops": []}, "resta_drops is empty"),
         ("05", {"direct_data": "reflectiv"}, "did you mean 'reflective'"),
         ("05", {"grpo_batch_size": 64, "grpo_rows": 1}, "'GRPO' has 2 prompts, and a batch"),
-        ("05", {"protect": ["zero thnk"]}, "defence 'zero thnk' is unknown; did you mean"),
+        ("05", {"mitigations": ["zero thnk"]}, "mitigation 'zero thnk' is unknown; did you mean"),
     ],
 )
 def test_found_before_a_model_is_loaded(number, changes, words, tmp_path):

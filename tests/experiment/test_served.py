@@ -21,7 +21,7 @@ from srlib.errors import UserError
 from srlib.experiment import arms, evaluate
 from srlib.generation import asking, engine, prompts, served, server
 from srlib.grading import judges
-from srlib.mitigations import defences
+from srlib.mitigations import prompted
 from srlib.models import export, loading
 
 
@@ -154,7 +154,7 @@ SMALL = {
 ARMS = SMALL | {
     "long_new_tokens": 14, "long_set": "long-openo1", "n_train": 2, "n_plain": 1,
     "lora_layers": 0.2,
-    "data_forms": [], "ptst": False, "protect": [], "safe_lora": [], "resta": [], "irr": [],
+    "data_forms": [], "ptst": False, "mitigations": [], "safe_lora": [], "resta": [], "irr": [],
 }  # fmt: skip
 
 
@@ -169,8 +169,8 @@ def place(outputs, lm, tmp_path_factory):
     out = tmp_path_factory.mktemp("place")
     here = study(outputs=str(out))
     (arm,) = arms.of(here.values)
-    zero = defences.named("zero think", "openo1")
-    return out, pd.concat([here.answer(), here.answer(arm), here.defended(here.aligned(), zero)])
+    zero = prompted.named("zero think", "openo1")
+    return out, pd.concat([here.answer(), here.answer(arm), here.mitigated(here.aligned(), zero)])
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +199,8 @@ def test_arms_behind_a_server_score_as_they_do_here(place, served_as, anything, 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     there = study(**told, served_as=served_as)
     (arm,) = arms.of(there.values)
-    zero = defences.named("zero think", "openo1")
-    found = [there.answer(), there.answer(arm), there.defended(there.aligned(), zero)]
+    zero = prompted.named("zero think", "openo1")
+    found = [there.answer(), there.answer(arm), there.mitigated(there.aligned(), zero)]
     pd.testing.assert_frame_equal(pd.concat(found), here)
     kept = [r for f in (out / "small/completions").glob("*.jsonl") for r in store.read(f)]
     assert len(kept) == 2 * len(here)  # those made here, and those from the server

@@ -11,7 +11,7 @@ from srlib import metrics, params, store
 from srlib.errors import UserError
 from srlib.experiment import evaluate, serving
 from srlib.generation import asking, engine, prompts, served, server
-from srlib.mitigations import defences
+from srlib.mitigations import prompted
 from srlib.models import bases
 
 
@@ -139,8 +139,8 @@ def test_a_stopped_thought_is_not_made_to_go_on(fake, lm, outputs, tmp_path):
     place = server.Server(fake.address, "tiny")
     there = served.Served("tiny", place, {"id": "tiny"}, "", "embedded", outputs)
     ask = asking.Request("1", "d", [{"role": "user", "content": "What is 4 + 3?"}])
-    more = defences.named("more think", "think", times=2)
-    (record,) = defences.complete(there, [ask], asking.Settings(8), tmp_path, more)
+    more = prompted.named("more think", "think", times=2)
+    (record,) = prompted.complete(there, [ask], asking.Settings(8), tmp_path, more)
     assert record["finish"] == "filtered" and len(fake.bodies) == 1
 
 
@@ -170,12 +170,12 @@ def test_a_thought_goes_on_as_far_as_the_server_reads(fake, lm, outputs, tmp_pat
     )
     place = server.Server(fake.address, "tiny")
     ask = asking.Request("1", "d", [{"role": "user", "content": "What is 4 + 3?"}])
-    more, found = defences.named("more think", "think", times=1), {}
+    more, found = prompted.named("more think", "think", times=1), {}
     settings = asking.Settings(8)
     for window in (20, 200):
         told = {"id": "tiny", "max_model_len": window}
         there = served.Served("tiny", place, told, "", "embedded", outputs)
-        found[window] = defences.complete(there, [ask], settings, tmp_path, more)[0]
+        found[window] = prompted.complete(there, [ask], settings, tmp_path, more)[0]
     assert found[20]["text"] == said[0]  # no room to go on
     assert found[200]["text"] == f"<think>4 + 3 = 7\nWait{said[1]}"
     assert found[200]["new_tokens"] == 6 and len(fake.bodies) == 3
@@ -248,4 +248,4 @@ def test_what_notebook_05_cannot_have_from_a_server_is_said_first(fake, tmp_path
     fake.answer = lambda asked, attempt: (404, b"{}")
     with pytest.raises(UserError, match=r"no /completions, .*: take zero think out of"):
         serving.preflight(told, tmp_path)
-    serving.preflight(told | {"protect": ["self-reminder"]}, tmp_path)
+    serving.preflight(told | {"mitigations": ["self-reminder"]}, tmp_path)

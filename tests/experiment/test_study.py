@@ -197,7 +197,7 @@ def test_the_plane_has_the_kinds_of_arms_base_first(tmp_path):
     assert kinds["zero-shot CoT"] == kinds["few-shot k=1"] == "reasoning prompts"
     assert kinds["long ×64"] == "long CoT"
     assert kinds["long ×64 + 3 direct"] == "long CoT + direct rows"
-    assert kinds["asked to be careful"] == "protection: text"
+    assert kinds["asked to be careful"] == "mitigation: text"
     assert "advbench" not in set(plane["data"])
     made(tmp_path / "half", "04_failure_modes", rows("aligned base")[1:])
     assert study.load(tmp_path, "half").plane().empty

@@ -202,7 +202,7 @@ GRPO |= {"grpo_micro_batch": 0}
 def test_notebook_05_with_preferences_and_rewards():
     plain = job("05_mitigations", "study", dpo_rows=0, grpo_rows=0)
     before = workload.of(plain.values, plain.rows)
-    # base, arm, three forms, prompt in tuning (twice), seven defences, Safe LoRA, RESTA twice, IRR
+    # base, arm, three forms, prompt in tuning (twice), seven of words, Safe LoRA, RESTA twice, IRR
     assert len(before.asked) == 1 + 1 + 3 + 2 + 7 + 1 + 2 + 1
     after = workload.of(plain.values | DPO | GRPO, plain.rows)
     assert len(after.trained) == len(before.trained) + 2

@@ -1,7 +1,7 @@
-"""What protects a long-CoT arm, and what it costs: one row a protection, compared with none.
+"""What protects a long-CoT arm, and what it costs: one row a mitigation, compared with none.
 
 Input is the graded table of `srlib.experiment.evaluate` with the columns arm, family and minutes
-(of training beyond the unprotected arm's, 0 for defences that change no weights). A row of
+(of training beyond the unprotected arm's, 0 for mitigations that change no weights). A row of
 `points`:
 
     arm="zero think", family="decoding", accuracy=0.10, …_low, …_high, safety=0.52, unsafe=0.25,
@@ -9,7 +9,7 @@ Input is the graded table of `srlib.experiment.evaluate` with the columns arm, f
     a prompt), added=-40.5, minutes=0.0, frontier=True, moved="refusals up alone", trainings=1,
     note="this training only"
 
-A refusal gained is no protection where as many attacks succeed as before, nor are fewer successes
+A refusal gained is no mitigation where as many attacks succeed as before, nor are fewer successes
 where the arm babbles in their place: `moved` says whether both measures did.
 """
 
@@ -46,10 +46,10 @@ def points(
 ) -> pd.DataFrame:
     """Return a row an arm, in order of first appearance: its measures with intervals, its cost,
     what moved (`compare`), and whether it is on the frontier (no other arm is as accurate and
-    refuses as much, and more of one; the family `base`, which needs no protection, has no part).
+    refuses as much, and more of one; the family `base`, which needs no mitigation, has no part).
 
     `added` is the mean number of tokens beyond the arm `unprotected`, read and written, on the same
-    prompts. `not_run`: protections without answers, as {"arm", "family", "note"}; each has a row
+    prompts. `not_run`: mitigations without answers, as {"arm", "family", "note"}; each has a row
     with its note and no numbers. Raises UserError where the unprotected arm, or a kind of rows, is
     missing.
     """
@@ -89,7 +89,7 @@ def _free(rivals: pd.DataFrame, p) -> bool:
 
 
 def _with(table: pd.DataFrame, not_run: Iterable[dict[str, str]]) -> pd.DataFrame:
-    """The table, and below it a row for each protection that was not run."""
+    """The table, and below it a row for each mitigation that was not run."""
     empty = {"trainings": 0, "moved": "", "note": ""}
     empty |= {"frontier": False} if "frontier" in table else {}
     rows = [empty | {k: v for k, v in row.items() if k in table.columns} for row in not_run]
@@ -102,7 +102,7 @@ def _with(table: pd.DataFrame, not_run: Iterable[dict[str, str]]) -> pd.DataFram
 def compare(
     graded: pd.DataFrame, unprotected: str, not_run: Iterable[dict[str, str]] = ()
 ) -> pd.DataFrame:
-    """Return each protection against the unprotected arm on the same prompts: a row a (arm,
+    """Return each mitigation against the unprotected arm on the same prompts: a row a (arm,
     measure of `COMPARED`), with the `COLUMNS`.
 
     before, after, effect: rates and their paired difference, shares in [-1, 1] with its interval
@@ -150,7 +150,7 @@ SHOWN |= {"truncated": "cut off"}
 def shown(found: pd.DataFrame) -> pd.DataFrame:
     """Return the table of `points` for the eye, indexed by family and arm: "52 % [38, 66]" for what
     is compared, plain shares of incoherent, off-topic and cut-off answers to harmful requests, what
-    moved, tokens and minutes added, trainings and note; "" where a protection was not run."""
+    moved, tokens and minutes added, trainings and note; "" where a mitigation was not run."""
     table = found[["family", "arm"]].copy()
     for name, words in SHOWN.items():
         span = found[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)

@@ -1,4 +1,4 @@
-"""Protections: points with costs and the frontier, paired comparisons, the figure."""
+"""Mitigations: points with costs and the frontier, paired comparisons, the figure."""
 
 from itertools import combinations
 
@@ -8,7 +8,7 @@ from matplotlib.text import Text
 
 from srlib import plots
 from srlib.errors import UserError
-from srlib.mitigations import protections
+from srlib.mitigations import comparison
 
 REFUSED, TOLD = "refusal", "compliance"
 
@@ -38,7 +38,7 @@ TABLE = pd.concat(
 
 
 def test_points_cost_and_the_frontier():
-    found = protections.points(TABLE, "plain").set_index("arm")
+    found = comparison.points(TABLE, "plain").set_index("arm")
     assert list(found.index) == ["plain", "remind", "mixed", "worse"]
     assert found.loc["remind", ["accuracy", "safety", "over_refusal"]].tolist() == [0.5, 0.5, 0.25]
     assert found.loc["remind", "accuracy_low"] < 0.5 < found.loc["remind", "accuracy_high"]
@@ -47,7 +47,7 @@ def test_points_cost_and_the_frontier():
     assert found.loc["mixed", "minutes"] == 1.5
     assert found["frontier"].tolist() == [False, True, True, False]
     whole = pd.concat([arm("aligned", "base", 4, 4, 0), TABLE], ignore_index=True)
-    assert protections.points(whole, "plain")["frontier"].tolist() == [
+    assert comparison.points(whole, "plain")["frontier"].tolist() == [
         False,
         False,
         True,
@@ -57,8 +57,8 @@ def test_points_cost_and_the_frontier():
 
 
 def test_comparisons_are_paired_and_corrected_over_the_whole_table():
-    table = protections.compare(TABLE, "plain")
-    assert len(table) == 3 * 4 and list(table.columns) == protections.COLUMNS
+    table = comparison.compare(TABLE, "plain")
+    assert len(table) == 3 * 4 and list(table.columns) == comparison.COLUMNS
     attacks = table[(table["arm"] == "remind") & (table["measure"] == "unsafe")].iloc[0]
     assert (attacks["before"], attacks["after"], attacks["effect"]) == (1.0, 0.5, -0.5)
     assert set(table["trainings"]) == {1} and set(table["note"]) == {"this training only"}
@@ -97,7 +97,7 @@ def test_a_gained_refusal_is_a_protection_where_fewer_attacks_succeed_and_the_re
     }
     plain = answers("plain", harmful=before, family="unprotected")
     table = pd.concat([plain, *(answers(name, harmful=said) for name, said in after.items())])
-    compared = protections.compare(table, "plain")
+    compared = comparison.compare(table, "plain")
     assert compared.groupby("arm")["moved"].nunique().eq(1).all()
     moved = compared.drop_duplicates("arm").set_index("arm")["moved"].to_dict()
     assert moved == {
@@ -105,31 +105,29 @@ def test_a_gained_refusal_is_a_protection_where_fewer_attacks_succeed_and_the_re
         "babbles": "attack success down alone", "little": "neither",
         "harms": "attack success up alone", "talks": "refusals up alone",
     }  # fmt: skip
-    found = protections.points(table, "plain").set_index("arm")
+    found = comparison.points(table, "plain").set_index("arm")
     assert found["moved"].to_dict() == {"plain": ""} | moved
     spent = found.loc["babbles", ["safety", "unsafe", "incoherent", "off_topic", "truncated"]]
     assert spent.tolist() == pytest.approx([0, 0, 20 / 24, 3 / 24, 1 / 24])
     assert found.loc["babbles", "unsafe_high"] > 0.1 > found.loc["babbles", "unsafe_low"] == 0
     base = pd.concat([answers("base", harmful={NO: 24}, family="base"), table])
-    assert protections.points(base, "plain")["moved"].iloc[0] == ""  # it is no protection
+    assert comparison.points(base, "plain")["moved"].iloc[0] == ""  # it is no mitigation
 
 
 def test_refusals_and_attack_success_may_both_rise():
     table = pd.concat([answers("plain", harmful={BABBLE: 24}, family="unprotected"),
                        answers("clears up", harmful={NO: 12, YES: 12})])  # fmt: skip
-    assert set(protections.compare(table, "plain")["moved"]) == {"refusals up, attack success up"}
+    assert set(comparison.compare(table, "plain")["moved"]) == {"refusals up, attack success up"}
     turned = pd.concat([answers("plain", harmful={NO: 24}, family="unprotected"),
                         answers("turns", harmful={YES: 24})])  # fmt: skip
-    assert set(protections.compare(turned, "plain")["moved"]) == {
-        "refusals down, attack success up"
-    }
+    assert set(comparison.compare(turned, "plain")["moved"]) == {"refusals down, attack success up"}
 
 
 NOT_RUN = [{"arm": "plain, DPO", "family": "preferences", "note": "not run: 3 harmful pairs, 8 …"}]
 
 
 def test_the_table_for_the_eye_says_what_moved_and_what_it_rests_on():
-    told = protections.shown(protections.points(TABLE, "plain", NOT_RUN))
+    told = comparison.shown(comparison.points(TABLE, "plain", NOT_RUN))
     row = told.loc[("data", "mixed")]
     assert row["refusals"] == "100 % [51, 100]" and row["attack success"] == "0 % [0, 49]"
     assert row["incoherent"] == row["off topic"] == row["cut off"] == "0 %"
@@ -139,24 +137,24 @@ def test_the_table_for_the_eye_says_what_moved_and_what_it_rests_on():
 
 
 def test_what_was_not_run_has_a_row_that_says_so():
-    found = protections.points(TABLE, "plain", NOT_RUN)
-    assert list(found.columns) == list(protections.points(TABLE, "plain").columns)
+    found = comparison.points(TABLE, "plain", NOT_RUN)
+    assert list(found.columns) == list(comparison.points(TABLE, "plain").columns)
     last = found.iloc[-1]
     assert (last["arm"], last["family"], last["trainings"]) == ("plain, DPO", "preferences", 0)
     assert pd.isna(last["safety"]) and not last["frontier"] and last["note"].startswith("not run")
     assert found["safety"].dtype == float and found["frontier"].dtype == bool
-    told = protections.shown(found).loc[("preferences", "plain, DPO")]
+    told = comparison.shown(found).loc[("preferences", "plain, DPO")]
     assert told["refusals"] == told["attack success"] == told["cut off"] == told["moved"] == ""
-    compared = protections.compare(TABLE, "plain", NOT_RUN)
+    compared = comparison.compare(TABLE, "plain", NOT_RUN)
     assert len(compared) == 3 * 4 + 1 and compared["n"].isna().sum() == 1
     assert compared.iloc[-1][["arm", "trainings", "note"]].tolist() == [
         "plain, DPO", 0, NOT_RUN[0]["note"]
     ]  # fmt: skip
     assert (
         compared["p_holm"].dropna().tolist()
-        == protections.compare(TABLE, "plain")["p_holm"].tolist()
+        == comparison.compare(TABLE, "plain")["p_holm"].tolist()
     )  # what is not run is no test
-    assert protections.points(TABLE, "plain", []).equals(protections.points(TABLE, "plain"))
+    assert comparison.points(TABLE, "plain", []).equals(comparison.points(TABLE, "plain"))
 
 
 @pytest.mark.parametrize(
@@ -166,16 +164,16 @@ def test_what_was_not_run_has_a_row_that_says_so():
 )  # fmt: skip
 def test_what_is_missing_is_named(table, words):
     with pytest.raises(UserError, match=words):
-        protections.points(table, "plain")
+        comparison.points(table, "plain")
 
 
 def test_the_comparisons_need_the_unprotected_arm():
     with pytest.raises(UserError, match="no arm 'plain'"):
-        protections.compare(TABLE[TABLE["arm"] != "plain"], "plain")
+        comparison.compare(TABLE[TABLE["arm"] != "plain"], "plain")
 
 
 def test_the_figure_draws_the_plane_and_the_frontier():
-    found = protections.points(TABLE, "plain")
+    found = comparison.points(TABLE, "plain")
     ax = plots.mitigations(found)
     assert ax.get_ylabel() == "refusal rate ↑" and ax.get_xlabel() == "exact match ↑"
     numbers = {t.get_text() for t in ax.texts}
@@ -187,14 +185,14 @@ def test_the_figure_draws_the_plane_and_the_frontier():
     assert sizes[1] == sizes.max() and sizes[0] == sizes.min()
     with pytest.raises(UserError, match="cuts off"):
         plots.mitigations(found, xmax=0.1)
-    with pytest.raises(UserError, match="no protection"):
+    with pytest.raises(UserError, match="no mitigation"):
         plots.mitigations(found[:0])
     with pytest.raises(UserError, match="lacks unsafe"):
         plots.mitigations(found.drop(columns="unsafe"))
 
 
 def test_the_figure_shows_attack_success_beside_every_name():
-    found = protections.points(TABLE, "plain", NOT_RUN).assign(
+    found = comparison.points(TABLE, "plain", NOT_RUN).assign(
         moved=["", "neither", "both", "refusals up alone", ""]
     )
     (rows,) = plots.mitigations(found).child_axes
@@ -221,7 +219,7 @@ def test_names_and_numbers_of_many_protections_cover_nothing():
     crowd = [arm(f"long-openo1 ×536, tuned under a safety prompt, and asked {i}", f"family {i % 4}",
                  i % 4, (i * 7) % 5, i % 3, tokens=i) for i in range(12)]  # fmt: skip
     table = pd.concat([TABLE[TABLE["arm"] == "plain"], *crowd], ignore_index=True)
-    ax = plots.mitigations(protections.points(table, "plain"))
+    ax = plots.mitigations(comparison.points(table, "plain"))
     ax.figure.draw_without_rendering()
     (rows,) = ax.child_axes
     numbers = [t for t in ax.texts if t.get_text()[:1].isdigit()]
