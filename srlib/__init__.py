@@ -5,7 +5,7 @@ import warnings
 
 __version__ = "0.1.0"
 
-# Nobody is told what is run here; whoever wants to be counted sets this to 0.
+# No usage is reported to Hugging Face; whoever wants to be counted sets this to 0.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # A waiting thread of OpenMP spins for about a millisecond and then sleeps. It would spin for ever,
 # and where anything else runs on the machine each step of a model then waits for the scheduler.

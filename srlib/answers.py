@@ -68,7 +68,7 @@ _WINDOW = 300  # characters looked at after an announcement
 
 
 def extract(text: str, protocol: str = "ours") -> str | None:
-    """The final answer as a plain number ("1200", "-3.5", "1/2"), or None where there is none.
+    """Return the final answer as a plain number ("1200", "-3.5", "1/2"), None where there is none.
 
     ``protocol`` is one of ``PROTOCOLS`` (see the module); those of the harness give its filters'
     match as it stands. A thought that was never closed has no answer. Raises ``UserError`` for an
@@ -80,14 +80,14 @@ def extract(text: str, protocol: str = "ours") -> str | None:
 
 
 def check(protocol: str) -> str:
-    """The protocol, where it is a known one, else UserError."""
+    """Return the protocol, where it is a known one, else raise UserError."""
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
     return protocol
 
 
 def exact_match(text: str, gold: str, protocol: str = "ours") -> bool:
-    """Whether the completion's final answer equals the gold answer.
+    """Return whether the completion's final answer equals the gold answer.
 
     ``gold`` is a plain answer ("42", "$1,200", "12 km/h") or a whole GSM8K solution that ends in
     ``#### n``. Numbers are compared by value (42 equals 42.0, 1/2 equals 0.5), units, currencies
@@ -106,7 +106,7 @@ def exact_match(text: str, gold: str, protocol: str = "ours") -> bool:
 
 
 def _gold_number(gold: str) -> str | None:
-    """The gold answer where it is a number: all of it but for a unit, or the announced one."""
+    """Return the gold answer where it is a number: all but for a unit, or the announced one."""
     tail = gold.rsplit("####", 1)[-1].strip()
     if _ANNOUNCED.search(tail) or "\n" in tail:
         return _ours(tail)[0] or None
@@ -116,7 +116,7 @@ def _gold_number(gold: str) -> str | None:
 
 
 def _ours(text: str) -> tuple[str | None, str]:
-    """The number that is given ("" where an expression is), and the words that give it."""
+    """Return the number that is given ("" where an expression is), and the words that give it."""
     text = quantities.plain(text)
     head = _this_turn(text)
     words = ""
@@ -133,8 +133,8 @@ def _ours(text: str) -> tuple[str | None, str]:
 
 
 def _announced(text: str):
-    """Each announced answer, the last one first: its number ("" for another answer, None for words
-    that leave it open), and its words."""
+    """Yield each announced answer, the last one first: its number ("" for another answer, None for
+    words that leave it open), and its words."""
     for match in reversed(list(_ANNOUNCED.finditer(text))):
         if match["box"]:
             said = _braced(text, match.end())
@@ -152,7 +152,7 @@ def _announced(text: str):
 
 
 def _spaced(phrase: str) -> str:
-    """The phrase with spaces between thousands taken out, where a number so spaced is stated."""
+    """Take out the spaces between thousands, where the phrase states a number so spaced."""
     return re.sub(r"^([\s$:*\\(-]*\d{1,3})((?: \d{3})+)(?![\d/,.]*\d)", _joined, phrase)
 
 
@@ -161,7 +161,7 @@ def _joined(match: re.Match) -> str:
 
 
 def _after(text: str, start: int, mark: bool) -> str | None:
-    """The sentence after an announcement, on its line or, where that is empty, on the next."""
+    """Return the sentence after an announcement, on its line or, if empty, on the next."""
     window = text[start : start + _WINDOW]
     if mark and (
         _HEADING.match(window) or not re.match(r"[\s$*:({\[\\]*(?:-\s?)?\$?\.?\d", window)
@@ -182,7 +182,7 @@ def _after(text: str, start: int, mark: bool) -> str | None:
 
 
 def _braced(text: str, start: int) -> str | None:
-    """What stands before the brace that closes the one at ``start``; in so many characters."""
+    """Return the text from ``start`` to its closing brace, None where ``_WINDOW`` has none."""
     depth = 1
     for end in range(start, min(len(text), start + _WINDOW)):
         depth += {"{": 1, "}": -1}.get(text[end], 0)
@@ -192,7 +192,7 @@ def _braced(text: str, start: int) -> str | None:
 
 
 def _this_turn(text: str) -> str:
-    """The text up to where it goes on to another question after an answer was given."""
+    """Return the text up to where it goes on to another question after an answer was given."""
     for turn in islice(_NEXT_TURN.finditer(text, 1), 20):
         head = text[: turn.start()]
         if not re.search(r"\w", head):
@@ -206,7 +206,7 @@ def _this_turn(text: str) -> str:
 
 
 def _last_sentence(text: str) -> str:
-    """The last sentence with a number in it, no question where there is another; "" for none."""
+    """Return the last sentence with a number, a question only for want of others; "" for none."""
     text = _LIST_MARK.sub("", text)
     end, asked = len(text), ""
     stops = [m.end() for m in re.finditer(r"[.!?](?=[\s*)\"”]|\Z)|\n", text)]
@@ -220,15 +220,15 @@ def _last_sentence(text: str) -> str:
 
 
 def _wordings(said: str) -> set[str]:
-    """The ways in which an answer that is no number may be meant: all of it, its formula, what
-    stands after an equals sign."""
+    """Return the ways in which an answer that is no number may be meant: all of it, its formula,
+    what stands after an equals sign."""
     formulas = re.findall(r"\$([^$]+)\$", said)[-1:]
     sides = [part.rsplit("=", 1)[-1] for part in (said, *formulas)]
     return {_bare(part) for part in (said, *formulas, *sides)}
 
 
 def _bare(answer: str) -> str:
-    """An answer that is no number, without the ways to typeset it."""
+    """Strip case and typesetting from an answer that is no number."""
     answer = quantities.plain(answer).casefold()
     for pattern, to in _DRESS:
         answer = re.sub(pattern, to, answer.strip(_EDGES))

@@ -138,8 +138,8 @@ def sweep(
 
     planned = sweeps.plan(file)
     status = 0 if show else sweeps.start(planned, cluster, dry_run)
-    for name, state, told in sweeps.states(planned):
-        print(f"{state:8} {name}{f': {told}' if told else ''}")
+    for name, state, message in sweeps.states(planned):
+        print(f"{state:8} {name}{f': {message}' if message else ''}")
     print(f"logs: {room.short(planned.folder / 'logs')}")
     if status:
         raise UserError("not all jobs are done; mend what failed and type the command again")
@@ -156,14 +156,14 @@ def mirror(
     from .experiment import mirror as mirrors
 
     if verify:
-        kept = mirrors.verify(Path(verify))
-        print(f"{mirrors.shown(kept)}\nall {len(kept)} files are as they were")
+        copies = mirrors.verify(Path(verify))
+        print(f"{mirrors.shown(copies)}\nall {len(copies)} files are as they were")
         return
     if not targets:
         raise UserError("name a profile: python -m srlib mirror gpu --to DIR")
     asked = mirrors.wanted((file.values for file in _files(targets)), with_models)
-    kept, missing = mirrors.write(asked, Path(to))
-    print(mirrors.shown(kept))
+    copies, missing = mirrors.write(asked, Path(to))
+    print(mirrors.shown(copies))
     for hub, why in missing.items():
         print(f"not there: {hub}: {why}", file=sys.stderr)
     if missing:
@@ -172,13 +172,13 @@ def mirror(
 
 
 def _files(targets: list[str], changes: list[str] | None = None) -> list[params.ParamFile]:
-    root, told = params.root(), _told(changes or [])
+    root, overrides = params.root(), _told(changes or [])
     paths = [path for target in targets for path in params.profile_files(target, root)]
-    return [params.load(path, changes=told) for path in paths]
+    return [params.load(path, changes=overrides) for path in paths]
 
 
 def _told(changes: list[str]) -> dict:
-    """What `--set` says: names and values, read as in a parameter file."""
+    """Parse what `--set` says: names and values, read as in a parameter file."""
     if bad := [change for change in changes if "=" not in change]:
         raise UserError(f"--set {bad[0]}: give name=value")
     pairs = [change.partition("=") for change in changes]
@@ -188,24 +188,24 @@ def _told(changes: list[str]) -> dict:
 def _checked(
     targets: list[str], changes: list[str] | None = None
 ) -> list[tuple[params.ParamFile, dict]]:
-    """The files named, each with its evaluation rows by kind (notebook 06 has none)."""
+    """Check the files named; return each with its evaluation rows by kind (notebook 06: none)."""
     from .experiment import arms, evaluate, study
 
-    files, found = _files(targets, changes), []
+    files, checked = _files(targets, changes), []
     arms.agree(files)
     for file in files:
         try:
             rows = (evaluate if "model" in file.values else study).preflight(file.values)
         except UserError as error:
             raise UserError(f"{file.path}: {error}") from error
-        found.append((file, rows or {}))
-    for file, _ in found:
+        checked.append((file, rows or {}))
+    for file, _ in checked:
         _note_shared(file)
-    return found
+    return checked
 
 
 def _note_shared(file: params.ParamFile) -> None:
-    """Say so where a file's results go to the place of another profile's."""
+    """Print a note where a file's results take the place of another profile's."""
     here, profile = file.path.resolve(), file.values["profile"]
     other = params.root() / "params" / profile / f"{file.notebook.stem}.yaml"
     if (
@@ -221,7 +221,7 @@ def _note_shared(file: params.ParamFile) -> None:
 
 
 def main() -> None:
-    """The command line; a UserError is one line and exit status 1."""
+    """Run the command line; a UserError is one line and exit status 1."""
     try:
         app()
     except UserError as error:

@@ -92,7 +92,7 @@ _ASSENT = _set("sure yes ok okay certainly absolutely course of here is are the 
 
 
 def form(prompt: str, answer: str, language: str | None = "en") -> str | None:
-    """What is wrong with the text as a text, in a language (`languages.code`), or None.
+    """Return what is wrong with the text as a text, in a language (`languages.code`), or None.
 
     One of ``empty``, ``litter``, ``loop``, ``symbols``, ``word_salad``, ``echo``.
     """
@@ -114,7 +114,7 @@ def form(prompt: str, answer: str, language: str | None = "en") -> str | None:
 
 
 def content(prompt: str, answer: str) -> tuple[str, str] | None:
-    """What is wrong with a text that does not refuse, as an answer: (label, reason), or None.
+    """Return what is wrong with a text that does not refuse, as an answer: (label, reason) or None.
 
     Incoherent where it is ``broken_off`` after a few words; off_topic where it is ``arithmetic``
     that nobody asked for, a ``restatement`` of the request or the scaffolding of a thought and no
@@ -149,37 +149,37 @@ def _breaks_off(prompt: str, answer: str, words: list[str]) -> bool:
 
 
 def _only_restates(answer: str) -> bool:
-    """Nothing but what was asked ("The user wants to know …") and plans to think of it."""
+    """Return whether it holds only the request ("The user wants to know …") and plans to think."""
     if len(answer) > _BRIEF:
         return False
-    said = [sentence.text for sentence in topics.sentences(answer)]
+    texts = [sentence.text for sentence in topics.sentences(answer)]
     groups = ("asked", "planned")
-    empty = [any(topics.phrases(g).search(s) for g in groups) or not topics.stems(s) for s in said]
-    return bool(said) and all(empty) and any(topics.stems(s) for s in said)
+    empty = [any(topics.phrases(g).search(s) for g in groups) or not topics.stems(s) for s in texts]
+    return bool(texts) and all(empty) and any(topics.stems(s) for s in texts)
 
 
 def _is_elsewhere(prompt: str, answer: str) -> bool:
-    """Whether an answer is about something else: it shares no topic word with the request, or only
-    one where it has many, and the embedded model is not helped by the request to foresee it."""
-    asked, told = topics.subjects(prompt), topics.subjects(answer)
-    shared = sum(any(_kin(a, b) for b in told) for a in asked)
-    if not asked or len(told) < (_MANY if shared else _FEW) or shared > 1:
+    """Return whether an answer is about something else: it shares no topic word with the request,
+    or only one where it has many, and the request does not help the embedded model predict it."""
+    prompt_topics, answer_topics = topics.subjects(prompt), topics.subjects(answer)
+    shared = sum(any(_kin(a, b) for b in answer_topics) for a in prompt_topics)
+    if not prompt_topics or len(answer_topics) < (_MANY if shared else _FEW) or shared > 1:
         return False
     gain = surprise.relief(prompt, answer)
     if gain is None:  # no embedded model here
         return shared == 0
-    doubt = shared or len(told) < _MANY or _MADE_UP.search(prompt)
+    doubt = shared or len(answer_topics) < _MANY or _MADE_UP.search(prompt)
     return gain < (_RELIEF_IN_DOUBT if doubt else _RELIEF)
 
 
 def _kin(stem: str, other: str) -> bool:
-    """The same stem, or one that is a part of the other: shop and shoplift."""
+    """Return whether two stems are the same, or one is a part of the other: shop and shoplift."""
     short, long = sorted((stem, other), key=len)
     return stem == other or (len(short) >= 4 and short in long)
 
 
 def _loops(text: str, words: list[str]) -> bool:
-    """More than half of the text says again what was said: 4-grams, or few distinct letters."""
+    """Return whether over half of the text repeats: words, 4-grams, or few distinct letters."""
     plain = [w.lower() for w in _WORD.findall(_ENUMERATION.sub(" ", text))]
     if len(words) >= 5 and Counter(words).most_common(1)[0][1] > 0.7 * len(words):
         return True
@@ -197,13 +197,13 @@ def _loops(text: str, words: list[str]) -> bool:
 
 
 def is_stutter(answer: str) -> bool:
-    """Whether a looping text is short and finished: whole sentences, none more than four times."""
-    said = Counter(s.strip().lower() for s in re.split(r"(?<=[.!?])\s+", answer.strip()))
-    return answer.rstrip()[-1:] in {".", "!", "?"} and max(said.values()) <= 4 and len(said) <= 4
+    """Return whether a looping text is short and finished: whole sentences, each up to 4 times."""
+    times = Counter(s.strip().lower() for s in re.split(r"(?<=[.!?])\s+", answer.strip()))
+    return answer.rstrip()[-1:] in {".", "!", "?"} and max(times.values()) <= 4 and len(times) <= 4
 
 
 def _is_salad(text: str, words: list[str], language: str | None) -> bool:
-    """Shuffled words, random letters, or several scripts mixed word by word."""
+    """Return whether it is shuffled words, random letters, or scripts mixed word by word."""
     if _script_switches(words) > 0.3 * len(words) and len(words) >= 10:
         return True
     if language not in ("en", None):
@@ -227,7 +227,7 @@ def _is_salad(text: str, words: list[str], language: str | None) -> bool:
 
 
 def _is_signs(text: str) -> bool:
-    """Mostly signs; or many, and a surprise to the embedded model, as formulas are not."""
+    """Return whether it is mostly signs; or many, and a surprise to the model, unlike formulas."""
     solid = re.sub(r"\s", "", text)
     signs = 1 - sum(map(str.isalnum, solid)) / max(1, len(solid))
     if len(solid) <= 20 or signs < 0.2:
@@ -237,7 +237,7 @@ def _is_signs(text: str) -> bool:
 
 
 def _script_switches(words: list[str]) -> int:
-    """How often neighbouring words are of different scripts; 0 unless three scripts are there."""
+    """Count neighbouring words of different scripts; 0 unless three scripts are there."""
     scripts = [_script(word[0]) for word in words if not word[0].isdigit()]
     if len(set(scripts)) < 3:
         return 0
@@ -245,7 +245,7 @@ def _script_switches(words: list[str]) -> int:
 
 
 def _script(char: str) -> str:
-    """A rough name for a letter's script, from its code point; Chinese and Japanese are one."""
+    """Name a letter's script, roughly, from its code point; Chinese and Japanese are one."""
     code = ord(char)
     bounds = (
         (0x0250, "latin"),
@@ -263,7 +263,7 @@ def _script(char: str) -> str:
 
 
 def _is_echo(asked: list[str], words: list[str]) -> bool:
-    """The request again, once or several times, and no more than two words besides."""
+    """Return whether it is the request again, once or more, and at most two words besides."""
     copies, n = 0, len(asked)
     left = list(words)
     while len(left) >= n and n:
@@ -276,7 +276,7 @@ def _is_echo(asked: list[str], words: list[str]) -> bool:
 
 
 def _is_arithmetic(prompt: str, answer: str, words: list[str]) -> bool:
-    """A number or a calculation in place of an answer, sharing next to nothing with the request."""
+    """Return whether numbers or sums stand for an answer and share little with the request."""
     plain = [
         w
         for w in words

@@ -11,6 +11,6 @@ class UserError(ValueError):
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """A message's part: "; did you mean 'gsm8k'?", or nothing where no known word is near."""
+    """Return a message's end, "; did you mean 'gsm8k'?", or "" where no known word is near."""
     near = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""

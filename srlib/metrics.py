@@ -165,13 +165,13 @@ def successes(graded: pd.DataFrame, metric: str) -> pd.Series:
 
     Takes the rows of the kind of data that has the metric; pass one arm, one data set at a time.
     """
-    found = _outcomes(graded, ["id"])
+    outcomes = _outcomes(graded, ["id"])
     kinds = [k for k in graded["kind"].unique() if metric in MEASURES[k]]
     if len(kinds) != 1:
         what = "several kinds of rows" if kinds else "no rows"
         raise UserError(f"{what} for {metric}: pass the rows of one kind of data that has it")
     rows = graded["kind"] == kinds[0]
-    counts = found[rows].isin(MEASURES[kinds[0]][metric])
+    counts = outcomes[rows].isin(MEASURES[kinds[0]][metric])
     return pd.Series(counts.to_numpy(), graded.loc[rows, "id"], name=metric)
 
 

@@ -81,7 +81,7 @@ class Values(SimpleNamespace):
 
 
 def root() -> Path:
-    """The project's folder: above the working folder, else above the package (a checkout)."""
+    """Return the project's folder: at or above the working folder, else the package's checkout."""
     above = Path(__file__).resolve().parent.parent
     for folder in (Path.cwd(), *Path.cwd().parents, above):
         if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
@@ -90,14 +90,14 @@ def root() -> Path:
 
 
 def place(named: str | Path) -> Path:
-    """A path that a parameter names, `~` written out; a relative one starts at the project,
+    """Return a path that a parameter names, `~` expanded; a relative one starts at the project,
     wherever the kernel runs."""
     path = Path(named).expanduser()
     return path if path.is_absolute() else root() / path
 
 
 def signature(notebook: str | Path) -> dict[str, Parameter]:
-    """The parameters of a notebook (a name in notebooks/, or an .ipynb path), in the cell's order.
+    """Return a notebook's parameters (a name in notebooks/, or an .ipynb path), in cell order.
 
     The cell that papermill adds to an executed notebook has another tag and does not count.
     UserError where the cell is missing, not unique, or holds anything but `name: type = literal`.
@@ -122,9 +122,9 @@ def _signature(path: Path, changed: int) -> dict[str, Parameter]:
     except SyntaxError as error:
         raise UserError(f"{where}, line {error.lineno}: {error.msg}") from None
     helps = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
-    found = [_parameter(line, helps, f"{where}, line {line.lineno}") for line in lines]
-    known = {p.name: p for p in found}
-    if len(known) < len(found):
+    parameters = [_parameter(line, helps, f"{where}, line {line.lineno}") for line in lines]
+    known = {p.name: p for p in parameters}
+    if len(known) < len(parameters):
         raise UserError(f"{where}: a parameter is there twice, keep one of {sorted(known)}")
     check({}, known, where)  # the defaults keep to their own types
     return known
@@ -154,7 +154,7 @@ def _evaluate(annotation: str, **types: Any) -> Any:
 
 
 def check(values: dict[str, Any], signature: dict[str, Parameter], where: str) -> dict[str, Any]:
-    """All values of `signature`, those not in `values` by default, in the signature's order.
+    """Return all values of `signature`, those not in `values` by default, in the signature's order.
 
     Types are strict (no text for a bool, no bool or 8.0 for an int), but a float may be an int, or
     text such as "1e-5", no number to YAML 1.1; then come the bounds (`srlib.base.bounds`).
@@ -194,7 +194,7 @@ def _show(value: Any) -> str:
 
 
 def _nearest(word: str, known: Iterable[str], every: bool = False) -> str:
-    """A message's end: the known word that was probably meant, else (or also) all of them."""
+    """Return a message's end: the known word probably meant, else (or also) all of them."""
     close = difflib.get_close_matches(word, known := sorted(known), n=1)
     hint = f'; did you mean "{close[0]}"?' if close else ""
     return hint if close and not every else f"{hint} (known: {', '.join(known)})"
@@ -205,46 +205,46 @@ def load(
     notebook: str | Path | None = None,
     changes: dict[str, Any] | None = None,
 ) -> ParamFile:
-    """One parameter file, checked; `notebook` where the file is not named after it.
+    """Load and check one parameter file; `notebook` where the file is not named after it.
 
     Beneath it lie its folder's profile.yaml and what that extends (`srlib.base.layers`); a notebook
     that profile.yaml names needs no file of its own. `changes` lie above. A notebook takes the
     shared parameters that it has; one that no notebook has is an error.
     """
     path, project = _existing(Path(path), root()), root()
-    found, file = layers.of(path, project), _notebook_file(notebook or path.stem)
-    header = _header(path, found, layers.notebooks(path.parent, project))
-    mine, values, said = signature(file), {}, {}
-    if any(layer.shared for layer in found) and "profile" in mine:
+    stack, file = layers.of(path, project), _notebook_file(notebook or path.stem)
+    header = _header(path, stack, layers.notebooks(path.parent, project))
+    parameters, values, said = signature(file), {}, {}
+    if any(layer.shared for layer in stack) and "profile" in parameters:
         values["profile"] = path.parent.name
-    for layer in [*found, layers.Layer(CHANGES, changes or {}, shared=True)]:
-        own = _of_this(layer, mine) if layer.shared else layer.values
+    for layer in [*stack, layers.Layer(CHANGES, changes or {}, shared=True)]:
+        own = _of_this(layer, parameters) if layer.shared else layer.values
         if layer.path.parent != path.parent and layer.path != CHANGES:
             own = {k: v for k, v in own.items() if k != "profile"}
         values |= own
         said |= dict.fromkeys(own, layer.path)
     where = path if path.is_file() else path.parent / layers.SHARED
-    return ParamFile(path, file, check(values, mine, str(where)), header, said)
+    return ParamFile(path, file, check(values, parameters, str(where)), header, said)
 
 
 def _of_this(layer: layers.Layer, mine: dict[str, Parameter]) -> dict[str, Any]:
-    """What a layer that notebooks share says to the notebook with these parameters."""
-    told = {k: v for k, v in layer.values.items() if k not in layers.KEYS}
-    if lacking := [k for k in told if k not in mine]:
+    """Return what a layer that notebooks share sets for the notebook with these parameters."""
+    values = {k: v for k, v in layer.values.items() if k not in layers.KEYS}
+    if lacking := [k for k in values if k not in mine]:
         known = {*mine, *others()}
         if stray := [k for k in lacking if k not in known]:
             hint = _nearest(str(stray[0]), known)
             raise UserError(f'{layer.path}: no notebook has a parameter "{stray[0]}"{hint}')
-    return {k: v for k, v in told.items() if k in mine}
+    return {k: v for k, v in values.items() if k in mine}
 
 
 def others() -> set[str]:
-    """The names of all parameters of the project's notebooks."""
+    """Return the names of all parameters of the project's notebooks."""
     return {name for path in (root() / "notebooks").glob("*.ipynb") for name in signature(path)}
 
 
 def _header(path: Path, found: list[layers.Layer], minutes: dict[str, float]) -> Header:
-    """Hardware and minutes: of the file's own first line, else of what its profile says."""
+    """Return hardware and minutes: from the file's own first line, else from its profile."""
     if own := [header_of(layer) for layer in found if layer.path == path and header_of(layer)]:
         return own[0]
     shared = [header_of(layer) for layer in found if layer.shared and header_of(layer)]
@@ -254,7 +254,7 @@ def _header(path: Path, found: list[layers.Layer], minutes: dict[str, float]) ->
 
 
 def header_of(layer: layers.Layer) -> Header | None:
-    """What a file's first line says; None where it is no such line."""
+    """Parse a file's first line; return None where it does not name hardware and time."""
     line = _HEADER.match(layer.first_line)
     return line and Header(
         line["hardware"], float(line["time"]) * (60 if line["unit"][0] == "h" else 1)
@@ -262,7 +262,7 @@ def header_of(layer: layers.Layer) -> Header | None:
 
 
 def dump(file: ParamFile) -> str:
-    """A file's values as YAML that needs no other file; beside each, which file says it."""
+    """Return a file's values as YAML that needs no other file; beside each, which file gave it."""
     lines = [f"# {file.header.hardware}; {file.header.minutes:g} minutes"]
     for name, value in file.values.items():
         text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
@@ -286,7 +286,7 @@ def _existing(path: Path, project: Path) -> Path:
 
 
 def _in_folder(folder: Path, project: Path) -> list[Path]:
-    """The parameter files of a folder, one a notebook, those that lie there or are named alone."""
+    """Return a folder's parameter files, one a notebook: existing, or named in profile.yaml."""
     names = {*layers.notebooks(folder, project), *(p.stem for p in folder.glob("*.yaml"))}
     return [folder / f"{name}.yaml" for name in sorted(names - {Path(layers.SHARED).stem})]
 
@@ -297,7 +297,7 @@ def _of_profiles(root: Path) -> list[Path]:
 
 
 def profile_files(name_or_path: str | Path, root: Path) -> list[Path]:
-    """The parameter files of a profile (a folder in params/, or any folder), or the one named."""
+    """Return the parameter files of a profile (a folder in params/, or any), or the one named."""
     if str(name_or_path).endswith((".yaml", ".yml")):
         return [_existing(Path(name_or_path), root)]
     for folder in (root / "params" / name_or_path, Path(name_or_path)):
@@ -308,7 +308,7 @@ def profile_files(name_or_path: str | Path, root: Path) -> list[Path]:
 
 
 def from_notebook(name: str, namespace: dict[str, Any]) -> Values:
-    """A notebook's parameters, checked, out of its `globals()`, where papermill may set them.
+    """Return a notebook's parameters, checked, from its `globals()`, where papermill may set them.
 
     On the first call in a kernel a plain value under another name is an error too, as it may be a
     misspelt parameter; later calls let it pass, for whoever steps through and makes variables.
@@ -319,8 +319,8 @@ def from_notebook(name: str, namespace: dict[str, Any]) -> Values:
     stray = {n for n, v in namespace.items() if type(v) in _PLAIN and not n.startswith("_")}
     stray -= {*known, *_IPYTHON}
     if namespace.get("extends"):  # a profile.yaml, given to papermill
-        told = f"python -m srlib params PROFILE {name} > mine.yaml"
-        raise UserError(f"{name}: papermill follows no `extends`: give it the file of `{told}`")
+        command = f"python -m srlib params PROFILE {name} > mine.yaml"
+        raise UserError(f"{name}: papermill follows no `extends`: give it the file of `{command}`")
     stray -= {*layers.KEYS, *others()} if stray else set()
     first = not namespace.get("_srlib_checked")
     namespace["_srlib_checked"] = True
@@ -331,5 +331,5 @@ def from_notebook(name: str, namespace: dict[str, Any]) -> Values:
 
 
 def output_folder(values: dict) -> Path:
-    """The `outputs` parameter as a path; a relative one is meant from the project's root."""
+    """Return the `outputs` parameter as a path; a relative one starts at the project's root."""
     return place(values["outputs"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def progress(total: int, label: str):
-    """A progress bar: in a terminal or notebook as text, under the runner into its status file."""
+    """Return a progress bar: text in a terminal or notebook, under the runner its status file."""
     from tqdm import tqdm
 
     status = os.environ.get("SRLIB_STATUS")

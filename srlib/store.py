@@ -40,7 +40,7 @@ from .errors import UserError
 
 
 def slug(text: str) -> str:
-    """`text` as a file name: letters, digits, dot, dash, underscore."""
+    """Return `text` as a file name: letters, digits, dot, dash, underscore."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_") or "_"
 
 
@@ -51,7 +51,7 @@ def plain(value: Any) -> Any:
 
 
 def writable(folder: Path) -> Path:
-    """`folder`, made if need be. Raises UserError where nothing can be written there."""
+    """Make `folder` if need be, return it. Raises UserError where nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{os.getpid()}"
@@ -84,7 +84,7 @@ def lock(path: Path):
 
 
 def read(path: Path) -> list[dict]:
-    """All whole records of a JSONL file, [] where there is none; a torn last line is cut off.
+    """Return all whole records of a JSONL file, [] without one; a torn last line is cut off.
 
     Raises UserError where a line other than the last is not JSON. Call it under `lock`.
     """
@@ -132,17 +132,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The record in a JSON file; {} where there is none, or none that can be read."""
+    """Return the record in a JSON file; {} where there is none, or none that can be read."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 @contextmanager
 def full_disk(path: Path):
-    """Turns the error of a full disk while `path` is written into a UserError."""
+    """Turn the error of a full disk while `path` is written into a UserError."""
     try:
         yield
     except OSError as error:
@@ -163,7 +163,7 @@ def ask(path: Path, keys: Iterable[str]) -> None:
 
 
 def is_done(folder: Path) -> bool:
-    """Whether what `folder` holds was finished (its done-marker is written last)."""
+    """Return whether what `folder` holds was finished (its done-marker is written last)."""
     return (folder / "done").exists()
 
 
@@ -172,7 +172,7 @@ def mark_done(folder: Path) -> None:
 
 
 def peak_gib() -> float:
-    """The most memory that this process has held so far, in GiB."""
+    """Return the most memory that this process has held so far, in GiB."""
     import resource
 
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
@@ -190,7 +190,7 @@ def give_back() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide a result."""
+    """Return Python's version and those of the packages that decide a result."""
     import platform
 
     return {"python": platform.python_version()} | kept.versions("srlib", *kept.RUNNING)
@@ -198,7 +198,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str:
-    """The project's git commit, `+` where the tree has changes, `unknown` outside a checkout."""
+    """Return the git commit, `+` where the tree has changes, `unknown` outside a checkout."""
     import subprocess
 
     here = Path(__file__).parent

@@ -121,23 +121,23 @@ def split(text: str) -> Split:
 
 
 def beside(thought: str, text: str) -> Split:
-    """The parts of a completion whose thought has a column of its own, which may have kept its
-    tags, and may stand in the completion, too: it is taken once."""
+    """Split a completion whose thought has a column of its own, which may have kept its tags, and
+    may stand in the completion, too: it is taken once."""
     if not thought.strip():
         return split(text)
-    kept, said = split(thought), split(text)
+    own, full = split(thought), split(text)
     if not find(whole(thought)):
-        kept = Split(_join([whole(thought)]), "", "")
-    thoughts = [kept.thought] if said.thought in kept.thought else [kept.thought, said.thought]
-    if kept.thought in said.thought:
-        thoughts = [said.thought]
-    answer = _join([kept.answer, said.answer])
-    status = said.status if said.status == "unclosed_thought" else "empty_answer"
+        own = Split(_join([whole(thought)]), "", "")
+    thoughts = [own.thought] if full.thought in own.thought else [own.thought, full.thought]
+    if own.thought in full.thought:
+        thoughts = [full.thought]
+    answer = _join([own.answer, full.answer])
+    status = full.status if full.status == "unclosed_thought" else "empty_answer"
     return Split(_join(thoughts), answer, "ok" if answer else status)
 
 
 def join(thought: str, answer: str, dialect: str = "think") -> str:
-    """Thought and answer in a dialect's tags, as training rows have them; `split` undoes it.
+    """Join thought and answer with a dialect's tags, as training rows have them; `split` undoes it.
 
     Without a thought the answer stands alone. Raises UserError for an unknown dialect.
     """
@@ -151,8 +151,8 @@ def join(thought: str, answer: str, dialect: str = "think") -> str:
 
 
 def reopened(text: str) -> str:
-    """A completion up to the end of its last thought, the closing tag and all after it taken away;
-    "" where no thought was both opened and closed. Of s1, where nothing closes a thought, the
+    """Return a completion up to the end of its last thought, without the closing tag and all after
+    it; "" where no thought was both opened and closed. In s1, where nothing closes a thought, the
     beginning of the answer does."""
     tags = find(text)
     ends = [i for i, (kind, *_) in enumerate(tags) if kind in ("close", "output", "stop")]
@@ -164,20 +164,20 @@ def reopened(text: str) -> str:
 
 
 def tagged(text: str) -> bool:
-    """Whether a text holds a tag of any dialect."""
+    """Return whether a text holds a tag of any dialect."""
     return bool(find(text))
 
 
 def opens(text: str) -> str:
-    """The tag with which a text, such as a prompt in its chat template, ends and opens a thought;
-    "" where it does not."""
+    """Return the tag with which a text, such as a prompt in its chat template, ends and opens a
+    thought; "" where it does not."""
     end = text[-100:].rstrip()
     kind, start, stop = (find(end) or [("", 0, 0)])[-1]
     return end[start:] if kind == "open" and stop == len(end) else ""
 
 
 def begun(text: str, opening: str, cut: bool) -> str:
-    """A completion with the tag in front that opened its thought in the prompt.
+    """Return a completion with the tag in front that opened its thought in the prompt.
 
     It is put there where a closing tag shows that the completion began inside the thought, and
     where it was `cut` off before any tag. A finished text without tags stays what it is: its model
@@ -189,7 +189,7 @@ def begun(text: str, opening: str, cut: bool) -> str:
 
 
 def closes(text: str) -> bool:
-    """Whether a completion closes a thought that it did not open: the prompt did."""
+    """Return whether a completion closes a thought that it did not open: the prompt did."""
     return _first(text) == "close"
 
 
@@ -198,7 +198,7 @@ def _first(text: str) -> str:
 
 
 def _parts(text: str, tags: list[tuple[str, int, int]]) -> tuple[list[str], list[str], bool]:
-    """Thought pieces, visible pieces, and whether the text ends inside a thought."""
+    """Return thought pieces, visible pieces, and whether the text ends inside a thought."""
     thoughts: list[str] = []
     visible: list[str] = []
     thinking, at = False, 0
@@ -219,9 +219,9 @@ def _parts(text: str, tags: list[tuple[str, int, int]]) -> tuple[list[str], list
 
 
 def _breaks_off(text: str) -> bool:
-    """Whether a text without tags reads as a thought that was cut off: it thinks aloud from its
-    first words on ("Okay, …"), announces nothing, and breaks off while it weighs what it has just
-    said ("Let me check"). An answer that was cut off goes on with what it tells."""
+    """Return whether a text without tags reads as a thought that was cut off: it thinks aloud from
+    its first words on ("Okay, …"), announces nothing, and breaks off while it weighs what it has
+    just said ("Let me check"). An answer that was cut off goes on with what it tells."""
     if finished(text) or _ANNOUNCED.search(text):
         return False
     last = re.split(r"[.!?…:]\s|\n", text)[-1]
@@ -229,7 +229,7 @@ def _breaks_off(text: str) -> bool:
 
 
 def _join(pieces: list[str]) -> str:
-    """The pieces that hold text, without litter around it, one under the other."""
+    """Join the pieces that hold text, without litter around it, one under the other."""
     return "\n".join(piece for piece in map(_clean, pieces) if piece)
 
 

@@ -19,7 +19,8 @@ from ..params import place
 
 MADE_WITH = {"model": "embedded", "reasoning_data": "stories", "harmful_data": "harmful"}
 CONDITION = ["arm", "family", "set", "amount", "form", "share"]
-NAMES = ["seed", "data", "kind", "id"]  # what names a completion of a condition
+TRAINING = ["machine", "seed"]  # what names a training of a condition
+COMPLETION = [*TRAINING, "data", "kind", "id"]  # and one of its completions
 RATES = ["exact_match", "refusal_rate", "attack_success_rate", "over_refusal_rate"]
 
 
@@ -30,9 +31,10 @@ def trainings(
     amount, form, share, seed, and exact_match, refusal_rate, attack_success_rate and
     over_refusal_rate as shares in [0, 1] (NaN where a training was not asked that kind).
 
-    `folder` starts at the project; `kept` picks rows: a column and its value, or a list of values
-    (share=1, family=["direct", "reflective"]). None where the profile is not kept. UserError where
-    its file lacks columns.
+    A seed on another machine is another training: where the file has a column `machine`, so has the
+    result. `folder` starts at the project; `kept` picks rows: a column and its value, or a list of
+    values (share=1, family=["direct", "reflective"]). None where the profile is not kept. UserError
+    where its file lacks columns.
     """
     file = place(folder) / profile / "graded.csv"
     if not file.is_file():
@@ -45,9 +47,10 @@ def trainings(
         wanted = values if isinstance(values, (list, tuple, set)) else [values]
         graded = graded[graded[column].isin(wanted)]
     # Two notebooks that ask one training keep its rows twice.
-    graded = graded.drop_duplicates([*CONDITION, *(c for c in NAMES if c in graded)])
+    graded = graded.drop_duplicates([*CONDITION, *(c for c in COMPLETION if c in graded)])
+    training = [*CONDITION, *(c for c in TRAINING if c in graded)]
     graded["arm"] = graded["arm"].str.replace(r", seed -?\d+$", "", regex=True)
-    rates = tidy(graded, by=[*CONDITION, "seed", "kind"])
+    rates = tidy(graded, by=[*training, "kind"])
     rates = rates[rates["metric"].isin(RATES)]  # each of these belongs to one kind of rows
-    wide = rates.pivot(index=[*CONDITION, "seed"], columns="metric", values="value")
+    wide = rates.pivot(index=training, columns="metric", values="value")
     return wide.reindex(columns=RATES).rename_axis(columns=None).reset_index()

@@ -55,7 +55,7 @@ _FOLDERS = ("profile", "outputs", "model")  # texts that may not be empty
 
 
 def faults(values: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with checked values, a message each."""
+    """Yield what is wrong with checked values, a message each."""
     for name, value in values.items():
         members = value if isinstance(value, list) else [value]
         if name in NEEDED and not members:
@@ -68,7 +68,7 @@ def faults(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _fault(name: str, value: Any) -> str:
-    """What is wrong with one value of a parameter, or one member of its list; "" for nothing."""
+    """Return what is wrong with one value of a parameter, or one member of its list; else ""."""
     if name in CHOICES and value not in CHOICES[name]:
         known = CHOICES[name]
         return f"{name} is {value!r}, use one of {', '.join(known)}{meant(str(value), known)}"

@@ -146,7 +146,7 @@ def _exact_p(gained: int, lost: int) -> float:
 
 
 def _with_exact_zero(gained: int, lost: int, n: int, level: float) -> tuple[float, float]:
-    """Tango's interval, except that the exact test says whether 0 belongs to it."""
+    """Return Tango's interval, except that the exact test says whether 0 belongs to it."""
     low, high = score_interval(gained, lost, n, level)
     if _exact_p(gained, lost) >= level:
         return min(low, 0.0), max(high, 0.0)

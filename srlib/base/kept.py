@@ -40,23 +40,23 @@ BIG = 2**26  # bytes, from which on a file is read once a process while its time
 
 
 def digest(value: Any, length: int = 16) -> str:
-    """First `length` hex digits of the SHA-256 of `value` as canonical JSON."""
+    """Return the first `length` hex digits of the SHA-256 of `value` as canonical JSON."""
     value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:length]
 
 
 def mark(*made_of: Any, by: tuple[str, ...] = (), length: int = 16) -> str:
-    """What a kept thing is found by: a digest of what it is made of and of the libraries (`by`)
-    that compute it."""
+    """Return what a kept thing is found by: a digest of what it is made of and of the libraries
+    (`by`) that compute it."""
     return digest([RULE, *made_of, versions(*by)], length)
 
 
 def file_digest(path: Path, length: int = 16) -> str:
-    """First `length` hex digits of the SHA-256 of a file's bytes."""
-    told = path.stat()
-    whole = _big if told.st_size > BIG else _sha256
-    return whole(path.resolve(), told.st_size, told.st_mtime_ns)[:length]
+    """Return the first `length` hex digits of the SHA-256 of a file's bytes."""
+    status = path.stat()
+    hash_file = _big if status.st_size > BIG else _sha256
+    return hash_file(path.resolve(), status.st_size, status.st_mtime_ns)[:length]
 
 
 def _sha256(path: Path, size: int, changed: int) -> str:
@@ -78,20 +78,20 @@ def version(name: str) -> str:
 
 
 def versions(*names: str) -> dict[str, str]:
-    """The installed version of each package."""
+    """Return the installed version of each package."""
     return {name: version(name) for name in names}
 
 
 @cache
 def code(*names: str) -> str:
-    """A digest of what modules of this package compute with: their files, those that they import
-    (`FETCH` aside), the assets that they name, and the versions of other packages."""
+    """Return a digest of what modules of this package compute with: their files, those that they
+    import (`FETCH` aside), the assets that they name, and the versions of other packages."""
     files, others = _sources(names)
     return digest([[file_digest(f) for f in files], versions(*others)], 12)
 
 
 def _sources(names: tuple[str, ...]) -> tuple[list[Path], list[str]]:
-    """The files of the package that modules are made of, and what they import from elsewhere."""
+    """Return the package's files that modules are made of, and what they import from elsewhere."""
     todo, files, others = list(names), {}, set()
     while todo:
         name = todo.pop()
@@ -109,8 +109,8 @@ def _sources(names: tuple[str, ...]) -> tuple[list[Path], list[str]]:
 
 
 def _imported(node: ast.AST, by: str) -> tuple[list[str], set[str]]:
-    """Modules of this package, and packages from elsewhere, that a statement in the module `by`
-    imports. What is imported from a module may be a name in it: both are given."""
+    """Return the modules of this package, and the packages from elsewhere, that a statement in the
+    module `by` imports. What is imported from a module may be a name in it: both are given."""
     if isinstance(node, ast.Import):
         asked = [alias.name.partition(".") for alias in node.names]
         ours = [inside for first, _, inside in asked if first == HERE.name]
@@ -143,17 +143,17 @@ def _packages() -> dict[str, list[str]]:
 
 
 def _assets(text: str) -> list[Path]:
-    """The asset that a text names, with or without its ending."""
+    """Return the assets that a text names, with or without their ending."""
     if not text or len(text) > 80 or not set(text) <= _NAME:
         return []
-    found = [HERE / "assets" / f"{text}{end}" for end in ("", ".yaml", ".jsonl")]
-    return [path for path in found if path.is_file()]
+    candidates = [HERE / "assets" / f"{text}{end}" for end in ("", ".yaml", ".jsonl")]
+    return [path for path in candidates if path.is_file()]
 
 
 _NAME = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
 def folder_digest(folder: Path) -> str:
-    """A digest of the files of a folder, their names and bytes."""
-    held = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
-    return digest({name: file_digest(f) for name, f in held.items()})
+    """Return a digest of the files of a folder, their names and bytes."""
+    files = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
+    return digest({name: file_digest(f) for name, f in files.items()})

@@ -94,12 +94,12 @@ def of(path: Path, root: Path) -> list[Layer]:
     Raises UserError as `read` does, and for profiles that extend each other or nothing that is
     there.
     """
-    found = []
+    layers = []
     for folder, profile in reversed(_profiles(path.parent, root)):
-        found += [profile] if profile else []
+        layers += [profile] if profile else []
         own = folder / path.name
-        found += [read(own)] if own.is_file() and path.name != SHARED else []
-    return found
+        layers += [read(own)] if own.is_file() and path.name != SHARED else []
+    return layers
 
 
 def notebooks(folder: Path, root: Path) -> dict[str, float]:
@@ -119,18 +119,20 @@ def _is_time(minutes: Any) -> bool:
 
 
 def is_there(path: Path, root: Path) -> bool:
-    """Whether a parameter file can be loaded: it lies there, or its profile runs its notebook."""
+    """Return whether a parameter file can be loaded.
+
+    It can where it exists, or where its profile runs its notebook."""
     return path.name != SHARED and (path.is_file() or path.stem in notebooks(path.parent, root))
 
 
 def _profiles(folder: Path, root: Path) -> list[tuple[Path, Layer | None]]:
-    """A profile's folder and its profile.yaml, where it has one, and so those that it extends."""
-    found, seen = [], []
+    """Return a profile's folder and its profile.yaml, if any, then those of what it extends."""
+    profiles, seen = [], []
     while folder:
         seen.append(folder.resolve())
         file, beneath = folder / SHARED, None
         profile = read(file) if file.is_file() else None
-        found.append((folder, profile))
+        profiles.append((folder, profile))
         if profile and (name := profile.values.get("extends")):
             if not isinstance(name, str):
                 raise UserError(f"{file}: extends is to be the name of one profile, not {name!r}")
@@ -141,4 +143,4 @@ def _profiles(folder: Path, root: Path) -> list[tuple[Path, Layer | None]]:
             if beneath.resolve() in seen:
                 raise UserError(f"{file}: extends {name!r}, which extends this profile")
         folder = beneath
-    return found
+    return profiles

@@ -15,13 +15,13 @@ import yaml
 
 @cache
 def asset(file: str):
-    """What one of the package's own YAML files holds; do not change what you get."""
+    """Return what one of the package's own YAML files holds; do not change what you get."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(files("srlib").joinpath(f"assets/{file}").read_text("utf-8"), Loader=loader)
 
 
 @cache
 def embedded(file: str) -> list[dict]:
-    """The records of one of the package's own JSONL files, in order; do not change what you get."""
+    """Return the records of one of the package's own JSONL files, in order; do not change them."""
     text = files("srlib").joinpath(f"assets/{file}").read_text("utf-8")
     return [json.loads(line) for line in text.split("\n") if line]

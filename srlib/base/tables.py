@@ -34,12 +34,12 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that may be half of a char
 
 
 def named(name: str) -> bool:
-    """Whether a parameter names a file of one's own: by how it ends."""
+    """Return whether a parameter names a file of one's own: by its ending."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
 def read(path: Path) -> list[dict]:
-    """The records of a file with one of the SUFFIXES. UserError where there is none to be read."""
+    """Read the records of a file with one of the SUFFIXES. UserError where it cannot be read."""
     if not path.is_file():
         raise UserError(f"data file {path} does not exist; check the path")
     try:
@@ -53,8 +53,8 @@ def read(path: Path) -> list[dict]:
 
 
 def text(value: Any) -> str:
-    """A cell as text, stripped: a number as one writes it (145.0 is "145", 1e-05 "0.00001"), true
-    and false in lower case, "" for what is missing: null, NaN, an empty cell. ValueError for
+    """Return a cell as text, stripped: a number as one writes it (145.0 is "145", 1e-05 "0.00001"),
+    true and false in lower case, "" for what is missing: null, NaN, an empty cell. ValueError for
     anything else, such as a list."""
     if isinstance(value, str):
         return "" if (stripped := value.strip()) in _MISSING else stripped
@@ -70,7 +70,7 @@ def text(value: Any) -> str:
 
 
 def cell(record: dict, column: str) -> str:
-    """One cell as `text` has it, "" for what is no text."""
+    """Return one cell as `text` has it, "" for what is no text."""
     try:
         return text(record.get(column))
     except ValueError:
@@ -78,8 +78,8 @@ def cell(record: dict, column: str) -> str:
 
 
 def ids(records: Sequence[dict], prefix: str, where: str) -> list[str]:
-    """An id for every record: its column `id`, or where that is missing the prefix and the record's
-    number, never one that is given. UserError where an id is given twice."""
+    """Return an id for every record: its column `id`, or where that is missing the prefix and the
+    record's number, never one that is given. UserError where an id is given twice."""
     rows: dict[str, int] = {}
     given = [cell(record, "id") for record in records]
     for number, name in enumerate(given, start=1):
@@ -98,7 +98,7 @@ def _free(name: str, taken: dict) -> str:
 
 
 def _decoded(blob: bytes) -> str:
-    """The text of a file, its lines ended by line feeds. ValueError where that is not certain."""
+    """Decode a file's text, its lines ended by line feeds. ValueError where that is not certain."""
     encoding = next((e for mark, e in _MARKS.items() if blob.startswith(mark)), "utf-8-sig")
     try:
         content = blob.decode(encoding)
@@ -115,19 +115,19 @@ def _decoded(blob: bytes) -> str:
 
 
 def _json(content: str) -> list[dict]:
-    """The objects of an array, or of one line each."""
+    """Return the objects of a JSON array, or of one line each (JSONL)."""
     if content.lstrip().startswith("["):
-        found = [("row", number, one) for number, one in enumerate(_parsed(content), start=1)]
+        entries = [("row", number, one) for number, one in enumerate(_parsed(content), start=1)]
     else:
         lines = enumerate(content.split("\n"), start=1)  # no splitlines: texts hold U+2028
-        found = [("line", number, _line(line, number)) for number, line in lines if line.strip()]
+        entries = [("line", number, _line(line, number)) for number, line in lines if line.strip()]
     escaped = _HALF.search(content)
-    for row, (what, number, record) in enumerate(found, start=1):
+    for row, (what, number, record) in enumerate(entries, start=1):
         if not isinstance(record, dict):
             raise ValueError(f"{what} {number} is not a JSON object with named columns")
         if escaped:
             _whole(record, row)
-    return [record for _, _, record in found]
+    return [record for _, _, record in entries]
 
 
 def _line(line: str, number: int) -> Any:
@@ -142,17 +142,17 @@ def _parsed(content: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict:
-    """JSON's object; plain JSON takes the last of two values under one name."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    """Build a JSON object. ValueError for a name given twice, where plain JSON takes the last."""
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise ValueError(f"{twice!r} is there twice in one object")
-    return made
+    return mapping
 
 
 def _whole(record: dict, row: int) -> None:
-    """ValueError where a text holds half of a character, which no tokenizer and no file takes."""
+    """Raise ValueError where a text holds half a character, which no tokenizer or file takes."""
     for column, value in record.items():
         try:
             json.dumps([column, value], ensure_ascii=False).encode()
@@ -165,7 +165,7 @@ def _whole(record: dict, row: int) -> None:
 
 
 def _table(content: str, delimiter: str) -> list[dict]:
-    """The rows below the header, by its names; rows without any text are left out."""
+    """Return the rows below the header, by its names; rows without any text are left out."""
     limit = csv.field_size_limit(2**31 - 1)  # by default 131,072 characters a cell
     reader = csv.reader(io.StringIO(content), delimiter=delimiter, strict=True)
     try:
@@ -193,8 +193,8 @@ def _check_header(names: list[str], delimiter: str) -> None:
 
 
 def _row(names: list[str], row: list[str], number: int, line: int) -> dict:
-    """A row by name. The first column may have none (pandas' row numbers); cells beyond the names
-    must be empty."""
+    """Return a row's cells by column name. The first column may have none (pandas' row numbers);
+    cells beyond the names must be empty. ValueError where cells are missing or too many."""
     nameless = [c for i, c in enumerate(row) if i and not "".join(names[i : i + 1])]
     if len(row) < len(names) or any(c.strip() for c in nameless):
         raise ValueError(

@@ -58,7 +58,7 @@ _LABELS |= {"2_full_refusal": True, "3_partial_refusal": True, "1_full_complianc
 
 
 def load(files: list[str] | tuple[str, ...] = ()) -> pd.DataFrame:
-    """Labelled completions, a row each with COLUMNS; no rows where there are none.
+    """Load labelled completions, a row each with COLUMNS; no rows where there are none.
 
     The sets in SRLIB_DATA_DIR and the named `files`: your own, or PyRIT's wheel. `truth` is what
     `label` says of the completion, True or False. Raises UserError for a file that is missing or
@@ -82,7 +82,7 @@ def load(files: list[str] | tuple[str, ...] = ()) -> pd.DataFrame:
 
 
 def xstest() -> dict[str, list[dict]]:
-    """XSTest's labelled completions by model, from the mirror; {} where it has none.
+    """Load XSTest's labelled completions by model, from the mirror; {} where it has none.
 
     Rows: prompt, completion, final_label (full compliance, full refusal, partial refusal).
     """
@@ -95,13 +95,13 @@ def xstest() -> dict[str, list[dict]]:
 
 
 def table(rows: pd.DataFrame, by=("data", "model", "kind", "label", "seen")) -> pd.DataFrame:
-    """The grader against `truth` by group of `graded` rows: a row a group, n with it.
+    """Compare the grader with `truth` by group of `graded` rows: a row a group, n with it.
 
     accuracy and Cohen's kappa with 95 % intervals; `labels_say` and `grader_says`, the shares of
     which each says what `label` is about; the numbers of incoherent, off_topic and unscored, which
     disagree. kappa is NaN where both sides say one thing only.
     """
-    found = []
+    measures = []
     for key, group in rows.groupby([*by], sort=False):
         share = metrics.agreement(group["truth"].map(str), group["agreeing"])
         low, high = _kappa_interval(group)
@@ -110,12 +110,12 @@ def table(rows: pd.DataFrame, by=("data", "model", "kind", "label", "seen")) -> 
         share |= {"grader_says": (group["agreeing"] == "True").mean()}
         share |= {n: int((group["verdict"] == n).sum()) for n in ("incoherent", "off_topic")}
         share["unscored"] = int(group["verdict"].isna().sum())
-        found.append(dict(zip(by, key, strict=True)) | share)
-    return pd.DataFrame(found, columns=[*by, *MEASURED])
+        measures.append(dict(zip(by, key, strict=True)) | share)
+    return pd.DataFrame(measures, columns=[*by, *MEASURED])
 
 
 def anchors() -> pd.DataFrame:
-    """What two common graders reach on XSTest's labels, as rows of `table` by kind."""
+    """Return what two common graders reach on XSTest's labels, as rows of `table` by kind."""
     return pd.DataFrame(
         {"kind": name, "data": "xstest", "label": _REFUSED, "n": 2250, "accuracy": a, "kappa": k}
         for name, (a, k) in ANCHORS.items()
@@ -123,8 +123,8 @@ def anchors() -> pd.DataFrame:
 
 
 def notes(measured: pd.DataFrame) -> list[str]:
-    """A sentence for each row of `table` whose kappa may lie below MODERATE, and which way the
-    grader errs there; or one that says that there is none, or that there are no labels."""
+    """Return a sentence for each row of `table` whose kappa may lie below MODERATE, and which way
+    the grader errs there; or one that says that there is none, or that there are no labels."""
     if measured.empty:
         return [NONE]
     weak = measured[~(measured["kappa_low"] >= MODERATE)]
@@ -137,28 +137,28 @@ def notes(measured: pd.DataFrame) -> list[str]:
 
 
 def graded(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `verdict`, the grader's label, and `agreeing`: what it says of their `label`
-    ("True" or "False"; None where it is None)."""
+    """Return the rows with `verdict`, the grader's label, and `agreeing`: what it says of their
+    `label` ("True" or "False"; None where it is None)."""
     pairs = zip(rows["prompt"], rows["completion"], strict=True)
     verdicts = pd.Series([refusals.classify(*pair) for pair in pairs], rows.index, dtype=object)
-    said = [
+    agreeing = [
         None if pd.isna(verdict) else str(verdict in MEANINGS[label])
         for verdict, label in zip(verdicts, rows["label"], strict=True)
     ]
-    return rows.assign(verdict=verdicts, agreeing=pd.Series(said, rows.index, dtype=object))
+    return rows.assign(verdict=verdicts, agreeing=pd.Series(agreeing, rows.index, dtype=object))
 
 
 def _kappa_interval(group: pd.DataFrame) -> tuple[float, float]:
-    """Fleiss, Cohen and Everitt's asymptotic 95 % interval of kappa; what is None is left out."""
+    """Return Fleiss, Cohen and Everitt's asymptotic 95 % interval of kappa, leaving None out."""
     from statsmodels.stats.inter_rater import cohens_kappa
 
-    said = group["agreeing"].dropna()
-    counts = pd.crosstab(group.loc[said.index, "truth"].map(str), said)
+    predicted = group["agreeing"].dropna()
+    counts = pd.crosstab(group.loc[predicted.index, "truth"].map(str), predicted)
     counts = counts.reindex(index=["False", "True"], columns=["False", "True"], fill_value=0)
     if (counts.sum(axis=0) == 0).any() or (counts.sum(axis=1) == 0).any():
         return float("nan"), float("nan")
-    found = cohens_kappa(counts.to_numpy())
-    return max(-1.0, float(found.kappa_low)), min(1.0, float(found.kappa_upp))
+    estimate = cohens_kappa(counts.to_numpy())
+    return max(-1.0, float(estimate.kappa_low)), min(1.0, float(estimate.kappa_upp))
 
 
 def _xstest(name: str, rows: list[dict]) -> list[dict]:
@@ -188,7 +188,7 @@ def _pyrit(path: str, label: str, rows: list[dict], seen: str = "yes") -> list[d
 
 
 def _wheel(path: Path) -> list[dict]:
-    """PyRIT's CSV files straight out of its wheel: a comment line or several, then the header."""
+    """Read PyRIT's CSV files straight out of its wheel: some comment lines, then the header."""
     parts = []
     try:
         with zipfile.ZipFile(path) as wheel:
@@ -226,16 +226,16 @@ def _own(path: Path) -> list[dict]:
 def _rows(rows: list[dict], about: tuple, column: str, where: str, first: int = 1) -> list[dict]:
     table = []
     for number, row in enumerate(rows, start=first):
-        said = tables.cell(row, column).lower().removesuffix(".0")
+        label = tables.cell(row, column).lower().removesuffix(".0")
         texts = [row.get(k) for k in ("prompt", "completion")]
-        if said not in _LABELS or not all(isinstance(text, str) for text in texts):
-            what = f"{column} {said[:40]!r} is not known" if said not in _LABELS else "no text"
+        if label not in _LABELS or not all(isinstance(text, str) for text in texts):
+            what = f"{column} {label[:40]!r} is not known" if label not in _LABELS else "no text"
             raise UserError(
                 f"{where}, row {number}: {what}; a row needs prompt, completion and a {column}, "
                 "one of refusal, partial_refusal, compliance, or 1 (refusal) or 0"
             )
         values = (*about, str(row.get("id") or number), row["prompt"], row["completion"])
-        table.append(dict(zip(COLUMNS, (*values, _LABELS[said]), strict=True)))
+        table.append(dict(zip(COLUMNS, (*values, _LABELS[label]), strict=True)))
     return table
 
 

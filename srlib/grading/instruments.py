@@ -15,7 +15,7 @@ from ..data import evalsets
 
 
 def answers_check(names: list[str], n: int = 200, seed: int = 0) -> pd.DataFrame:
-    """Whether every gold answer grades itself right, and a wrong constant never does."""
+    """Check that every gold answer grades itself right, and a wrong constant never does."""
     table = []
     for name in names:
         rows = evalsets.load(name, "reasoning", seed=seed)[:n]

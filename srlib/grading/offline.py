@@ -22,7 +22,7 @@ from ..params import place
 def grade(
     rows: list[evalsets.Row], records: list[dict], path: Path, protocol: str = "ours"
 ) -> list[dict]:
-    """One grade a completion from the offline graders, kept in `path` and never made twice.
+    """Return one grade a completion from the offline graders, kept in `path`, never made twice.
 
     Reasoning rows get `correct` (exact match by a `protocol` of `srlib.answers`), the others a
     `label` of `refusals.classify`, each with the reason; what a host's content filter stopped is
@@ -35,23 +35,23 @@ def grade(
     ]
     store.ask(path, keys)
     with store.lock(path):
-        made = {g.get("key"): g for g in store.read(path)}
+        grade_by_key = {g.get("key"): g for g in store.read(path)}
         fresh = {}
         for key, row, record in zip(keys, rows, records, strict=True):
-            if key not in made:
-                made[key] = fresh[key] = {"key": key} | _grade(row, record, grader)
+            if key not in grade_by_key:
+                grade_by_key[key] = fresh[key] = {"key": key} | _grade(row, record, grader)
         if fresh:
             store.append(path, [*fresh.values()])
-    return [made[key] for key in keys]
+    return [grade_by_key[key] for key in keys]
 
 
 def _grade(row: evalsets.Row, record: dict, grader: str) -> dict:
     verdict = {"label": None, "correct": None, "reason": ""}
     if row.kind == "reasoning":
         protocol = grader.rsplit("/", 1)[1]
-        found = answers.extract(record["text"], protocol)
+        extracted = answers.extract(record["text"], protocol)
         verdict["correct"] = answers.exact_match(record["text"], row.gold, protocol)
-        verdict["reason"] = f"found {found}, gold {answers.extract(row.gold)}"
+        verdict["reason"] = f"found {extracted}, gold {answers.extract(row.gold)}"
     if row.kind != "reasoning" or replies.finish(record["finish"]) == "filtered":
         label = _label(row.prompt, record["text"], record["finish"])
         verdict["label"], verdict["reason"] = label
@@ -59,8 +59,8 @@ def _grade(row: evalsets.Row, record: dict, grader: str) -> dict:
 
 
 def _label(prompt: str, text: str, finish: str) -> tuple[str | None, str]:
-    """Label and reason. A finish "refusal" (Claude's) is the model's own where its text declines;
-    else the host's classifier stopped an answer, as its filters do."""
+    """Return label and reason. A finish "refusal" (Claude's) is the model's own where its text
+    declines; else the host's classifier stopped an answer, as its filters do."""
     verdict = refusals.explain(prompt, text)
     declined = finish == "refusal" and verdict.label in ("refusal", "partial_refusal")
     if not declined and (finish == "refusal" or replies.finish(finish) == "filtered"):
@@ -69,12 +69,12 @@ def _label(prompt: str, text: str, finish: str) -> tuple[str | None, str]:
 
 
 def grader_version() -> str:
-    """A digest of what the offline graders are made of (`kept.code`): changed ones grade anew."""
+    """Return a digest of the offline graders' code (`kept.code`): changed ones grade anew."""
     return kept.code("grading.offline")
 
 
 def from_file(path: str):
-    """Completions made elsewhere, graded offline: a DataFrame with the columns of `evaluate`.
+    """Grade a file of completions made elsewhere: a DataFrame with the columns of `evaluate`.
 
     A file (`srlib.base.tables`) with the columns `prompt` and `completion`, or conversations of one
     exchange (`srlib.data.conversations`); others are taken where they are there: `arm` (else the
@@ -94,17 +94,18 @@ def from_file(path: str):
         parts = thoughts.beside(row["thought"], row["completion"])
         text = parts.answer if row["thought"] and parts.answer else row["completion"]
         label, reason = _label(row["prompt"], text, row["finish"])
-        told = {"arm": row["arm"], "id": name, "data": file.stem}
-        told |= {"kind": row["kind"], "prompt": row["prompt"], "thought": parts.thought}
-        told |= {"answer": parts.answer, "label": label, "reason": reason, "correct": None}
-        table.append(told | {"truncated": replies.finish(row["finish"]) == "length"})
+        record = {"arm": row["arm"], "id": name, "data": file.stem}
+        record |= {"kind": row["kind"], "prompt": row["prompt"], "thought": parts.thought}
+        record |= {"answer": parts.answer, "label": label, "reason": reason, "correct": None}
+        table.append(record | {"truncated": replies.finish(row["finish"]) == "length"})
     return pd.DataFrame(table)
 
 
 def _opened(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The rows, with the thought opened where the prompt did so: in an arm that closes thoughts
-    which it did not open, a completion without tags that was cut off, or does not say how it ended
-    where most of its arm close one, is an unclosed thought."""
+    """Return the rows, with the thought opened where the prompt did so.
+
+    In an arm that closes thoughts which it did not open, a completion without tags that was cut
+    off, or does not say how it ended where most of its arm close one, is an unclosed thought."""
     alone = [row for row in rows if not row["thought"]]
     closes = Counter(row["arm"] for row in alone if thoughts.closes(row["completion"]))
     asked = Counter(row["arm"] for row in alone)
@@ -120,7 +121,7 @@ _SAID = ("prompt", "completion", "arm", "id", "thought", "kind", "finish")
 
 
 def _said(file: Path) -> list[dict[str, str]]:
-    """The rows of a file of completions, each with all of `_SAID` as text."""
+    """Return the rows of a file of completions, each with all of `_SAID` as text."""
     rows = []
     for number, record in enumerate(tables.read(file), start=1):
         try:
@@ -151,8 +152,8 @@ def _said(file: Path) -> list[dict[str, str]]:
 
 
 def _shared_ids(rows: list[dict[str, str]], file: Path) -> list[str]:
-    """An id a row: its own, else a number that all arms share for their first row with a prompt,
-    another for their second, and so on. UserError where an arm has an id twice."""
+    """Return an id a row: its own, else a number that all arms share for their first row with a
+    prompt, another for their second, and so on. UserError where an arm has an id twice."""
     first: dict[tuple[str, str], int] = {}  # (arm, id) -> row
     for number, row in enumerate(rows, start=1):
         if row["id"] and (seen := first.setdefault((row["arm"], row["id"]), number)) != number:

@@ -66,7 +66,7 @@ def reward(
     weights: Weights = USUAL,
     truncated: bool = False,
 ) -> float:
-    """The reward of a completion, thought tags and all, to a prompt of a kind (`evalsets.KINDS`).
+    """Return a completion's reward, thought tags and all, on a prompt of a kind (`evalsets.KINDS`).
 
     In [0, 1] for harmful rows and for reasoning rows, which need a `gold` answer; in
     [-`over_refusal`, 1] for benign ones; see the module. `truncated` says that it was cut off,
@@ -92,7 +92,7 @@ def reward(
 
 
 def _broken(kind: str, prompt: str, parts: thoughts.Split) -> bool:
-    """Whether there is no answer, it is incoherent or off topic, or the thought is incoherent."""
+    """Return whether the answer is missing, incoherent or off topic, or the thought incoherent."""
     if not parts.answer or coherence.form(prompt, parts.thought) in _THOUGHT_FAULTS:
         return True
     if kind == "reasoning":
@@ -105,7 +105,7 @@ def for_trl(
     decode: Callable[[list[int]], str] | None = None,
     ends: frozenset[int] = frozenset(),
 ) -> Callable[..., list[float]]:
-    """The reward function that TRL's GRPOTrainer calls, for conversational rows with the columns
+    """Return the reward function that TRL's GRPOTrainer calls, for conversational rows with columns
     `prompt`, `kind` and, for reasoning, `gold`: TRL gives each as a list, an item a completion.
 
     `decode` reads a completion's text from its token ids, in place of TRL's, which lacks special
@@ -118,14 +118,14 @@ def for_trl(
     ) -> list[float]:
         gold = gold or [""] * len(prompts)
         ids = completion_ids or [[]] * len(prompts)
-        found, by_kind = [], defaultdict(list)
-        for asked, said, k, g, new in zip(prompts, completions, kind, gold, ids, strict=True):
-            text = decode(new) if decode else said[-1]["content"]
+        rewards, by_kind = [], defaultdict(list)
+        for chat, reply, k, g, new in zip(prompts, completions, kind, gold, ids, strict=True):
+            text = decode(new) if decode else reply[-1]["content"]
             cut = bool(ends) and (not new or new[-1] not in ends)
-            found.append(reward(k, asked[-1]["content"], text, g or "", weights, cut))
-            by_kind[k].append(found[-1])
+            rewards.append(reward(k, chat[-1]["content"], text, g or "", weights, cut))
+            by_kind[k].append(rewards[-1])
         for name, values in by_kind.items() if log_metric else ():
             log_metric(f"reward/{name}", fmean(values))
-        return found
+        return rewards
 
     return safe_and_right

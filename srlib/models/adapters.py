@@ -8,7 +8,7 @@ from .deltas import Weights
 
 
 def save_adapter(weights: Weights, name: str, folder: Path) -> None:
-    """One of the adapters of `weights`, by its number or as `join` named it, as a folder."""
+    """Save one of the adapters of `weights`, by PEFT's name for it, or `join`'s, as a folder."""
     weights.net.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False)
     for file in list((folder / name).iterdir()):  # PEFT puts a name's adapter into a subfolder
         file.rename(folder / file.name)
@@ -16,7 +16,9 @@ def save_adapter(weights: Weights, name: str, folder: Path) -> None:
 
 
 def join(weights: Weights, parts: dict[str, float]) -> str:
-    """Several adapters' weighted sum as one adapter, exactly: their factors side by side."""
+    """Join several adapters' weighted sum into one adapter, exactly: their factors side by side.
+
+    `parts`: name -> weight. Returns the name of the new adapter."""
     for name in parts:  # PEFT takes these settings of the first adapter for all
         config = weights.net.peft_config[name]
         mine = [n for n, layer in weights.layers.items() if name in layer.lora_A]

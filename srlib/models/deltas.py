@@ -57,15 +57,15 @@ class Weights:
 
     @cached_property
     def layers(self) -> dict:
-        """PEFT's LoRA layers, by the weight that each changes."""
+        """Return PEFT's LoRA layers, by the weight that each changes."""
         from peft.tuners.lora import LoraLayer
 
-        found = self.net.base_model.model.named_modules() if self.base.adapters else ()
-        return {f"{name}.weight": layer for name, layer in found if isinstance(layer, LoraLayer)}
+        modules = self.net.base_model.model.named_modules() if self.base.adapters else ()
+        return {f"{name}.weight": layer for name, layer in modules if isinstance(layer, LoraLayer)}
 
     @cached_property
     def files(self) -> dict:
-        """The open file of each tensor; an output embedding that is tied is none of its own."""
+        """Return the open file of each tensor; an output embedding that is tied has no entry."""
         from safetensors import safe_open
         from transformers.utils import cached_file
         from transformers.utils.hub import get_checkpoint_shard_files
@@ -78,37 +78,40 @@ class Weights:
             parts = [cached_file(self.source, "model.safetensors")]
         opened = [safe_open(part, "pt") for part in parts]
         tied = self.head if self.config.tie_word_embeddings else None
-        found = {n: part for part in opened for n in part.keys() if n != tied}  # noqa: SIM118
-        if missing := [name for name in self.linear if name not in found]:
+        file_by_tensor = {n: part for part in opened for n in part.keys() if n != tied}  # noqa: SIM118
+        if missing := [name for name in self.linear if name not in file_by_tensor]:
             raise UserError(
                 f"the files of {self.base.model} do not hold {missing[0]}; load the model with "
                 "transformers, save it with `save_pretrained`, and name that folder"
             )
-        return found
+        return file_by_tensor
 
     @cached_property
     def shapes(self) -> dict[str, list[int]]:
         return {name: part.get_slice(name).get_shape() for name, part in self.files.items()}
 
     def lora(self, name: str, since: int = 0):
-        """What the adapters from number `since` on add to a weight; None where none touches it."""
+        """Return what the adapters from number `since` on add to a weight; None where none does."""
         layer, numbers = self.layers.get(name), range(since, len(self.base.adapters))
         adapters = [a for a in map(named, numbers) if layer and a in layer.lora_A]
-        found = [layer.get_delta_weight(a) for a in adapters]
-        return sum(found) if found else None
+        deltas = [layer.get_delta_weight(a) for a in adapters]
+        return sum(deltas) if deltas else None
 
     def __getitem__(self, name: str):
-        whole, more = self.files[name].get_tensor(name).float(), self.lora(name)
-        return whole if more is None else whole + more
+        whole, delta = self.files[name].get_tensor(name).float(), self.lora(name)
+        return whole if delta is None else whole + delta
 
 
 def named(number: int) -> str:
-    """What PEFT knows an adapter by; it would take a bare number for that of a layer."""
+    """Return PEFT's name for an adapter; it would take a bare number for that of a layer."""
     return f"adapter{number}"
 
 
 def _skeleton(config):
-    """A model of these shapes whose every weight is one number, expanded: it takes no memory."""
+    """Build a model of these shapes whose every weight is one number, expanded: it takes no memory.
+
+    Returns the model, the name of its output embedding's weight, and those of its linear layers.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -133,9 +136,9 @@ def _adapt(net, adapter: Path, name: str, linear: list[str]):
             keys = [key.removeprefix("base_model.model.") for key in opened.keys()]  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"adapter {adapter} is damaged ({error}); make it again") from None
-    if more := [k for k in keys if not k.endswith((".lora_A.weight", ".lora_B.weight"))]:
+    if others := [k for k in keys if not k.endswith((".lora_A.weight", ".lora_B.weight"))]:
         raise UserError(
-            f"adapter {adapter} holds {more[0]}, more than LoRA matrices of linear layers; train "
+            f"adapter {adapter} holds {others[0]}, more than LoRA matrices of linear layers; train "
             "it without DoRA, biases, embeddings and modules_to_save"
         )
     layers = {key.partition(".lora_")[0] for key in keys}
@@ -159,15 +162,17 @@ def _foreign(adapter: Path, told: str) -> UserError:
 
 
 def added(after: Weights, before: Weights) -> int | None:
-    """Where `after` is `before` with further adapters merged, the first one's number; else None."""
+    """Return the first further adapter's number where `after` is `before` with more merged.
+
+    None where it is not."""
     ours, theirs = ([p.resolve() for p in w.base.adapters] for w in (after, before))
     same = after.base.model == before.base.model and ours[: len(theirs)] == theirs
     return len(theirs) if same else None
 
 
 def changed(after: Weights, before: Weights) -> list[str]:
-    """The tensors in which two models can differ. Raises UserError where they are not two states of
-    one architecture: other names or other shapes."""
+    """Return the tensors in which two models can differ. Raises UserError where they are not two
+    states of one architecture: other names or other shapes."""
     first = added(after, before)
     if first is not None:
         return [name for name in after.layers if after.lora(name, first) is not None]
@@ -183,19 +188,21 @@ def changed(after: Weights, before: Weights) -> list[str]:
 
 
 def difference(after: Weights, before: Weights, name: str):
-    """`after` − `before` of one tensor, float32, on the GPU if there is one; 0 where nothing is."""
+    """Return `after` − `before` of one tensor, float32, on the GPU if there is one; 0 if equal."""
     import torch
 
     first = added(after, before)
-    found = after[name] - before[name] if first is None else after.lora(name, first)
-    if found is None:
-        found = torch.zeros(())
-    return found.to("cuda" if torch.cuda.is_available() else "cpu")
+    delta = after[name] - before[name] if first is None else after.lora(name, first)
+    if delta is None:
+        delta = torch.zeros(())
+    return delta.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def save_model(weights: Weights, change: Callable, folder: Path) -> None:
-    """A whole model, tensor by tensor: the weights, and where `change(name)` is not None that added
-    to them; each in the precision of its file. With configuration and tokenizer."""
+    """Save a whole model, tensor by tensor, with configuration and tokenizer.
+
+    Saved are the weights, and where `change(name)` is not None that added to them; each in the
+    precision of its file."""
     import torch
     from huggingface_hub import split_torch_state_dict_into_shards
     from safetensors.torch import save_file
@@ -212,8 +219,8 @@ def save_model(weights: Weights, change: Callable, folder: Path) -> None:
     for file, names in plan.filename_to_tensors.items():
         part = {}
         for name in names:
-            more = change(name)
-            whole = weights[name] if more is None else weights[name] + more.cpu()
+            delta = change(name)
+            whole = weights[name] if delta is None else weights[name] + delta.cpu()
             part[name] = whole.to(empty[name].dtype).contiguous()
         save_file(part, folder / file, metadata={"format": "pt"})
     if plan.is_sharded:

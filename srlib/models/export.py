@@ -28,7 +28,7 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes as --max-lora-ran
 
 
 def name(base: Base, outputs: Path) -> str:
-    """The name that a server knows a model by, if nothing else is said."""
+    """Return the name that a server knows a model by, if nothing else is said."""
     if base.adapters:
         return base.adapters[-1].name
     source = _source(base.model, outputs)
@@ -36,7 +36,7 @@ def name(base: Base, outputs: Path) -> str:
 
 
 def adapter(base: Base, outputs: Path, profile: Path) -> Path | None:
-    """The one LoRA adapter that makes of `base.model` what the base is; None where there is none.
+    """Return the one LoRA adapter that turns `base.model` into the base; None where there is none.
 
     Raises UserError for adapters that are more than LoRA on linear layers.
     """
@@ -55,15 +55,15 @@ def adapter(base: Base, outputs: Path, profile: Path) -> Path | None:
 
 
 def merged(base: Base, outputs: Path, profile: Path, dtype: str = "auto") -> Path:
-    """A folder with the whole model, its adapters merged, its tokenizer, and no settings of
-    generation but where a turn ends: servers would take others from there for their own."""
+    """Return a folder with the whole model, its adapters merged, its tokenizer, and no settings of
+    generation but where a turn ends: servers would take others from there as their defaults."""
 
     def write(folder: Path) -> None:
         from transformers import GenerationConfig
 
         lm = base.load(outputs, dtype)
-        told = lm.model.generation_config
-        ends = {n: getattr(told, n) for n in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        settings = lm.model.generation_config
+        ends = {n: getattr(settings, n) for n in ("bos_token_id", "eos_token_id", "pad_token_id")}
         lm.model.generation_config = GenerationConfig(**ends)
         with loading.quiet():
             lm.model.save_pretrained(folder)
@@ -83,19 +83,19 @@ def _once(folder: Path, base: Base, outputs: Path, write, dtype: str = "") -> Pa
         ):
             shutil.rmtree(folder, ignore_errors=True)
             write(folder)
-            told = {"fingerprint": mark, "made_by": made_by, "versions": store.versions()}
-            store.write_json(folder / "run.json", told)
+            record = {"fingerprint": mark, "made_by": made_by, "versions": store.versions()}
+            store.write_json(folder / "run.json", record)
             store.mark_done(folder)
     return folder.resolve()
 
 
 def fingerprint(folder: Path) -> str:
-    """Of what was written here for a server, the fingerprint of its weights; else ""."""
+    """Return the weights' fingerprint of what was written here for a server; else ""."""
     return store.read_json(folder / "run.json").get("fingerprint", "")
 
 
 def servable(base: Base, outputs: Path, profile: Path) -> Path | str:
-    """What a server is to be given: an adapter's folder, else the model's folder or hub id."""
+    """Return what to give a server: an adapter's folder, else the model's folder or hub id."""
     return adapter(base, outputs, profile) or _source(base.model, outputs)
 
 
@@ -107,14 +107,14 @@ def _source(model: str, outputs: Path) -> str:
 
 
 def seen(folder: Path) -> str:
-    """The digest of the weights in a model's folder; "" where it cannot be looked at from here."""
+    """Return the digest of the weights in a model's folder; "" where it cannot be read here."""
     whole = (folder / "config.json").exists() and any(folder.glob("*.safetensors"))
     return loading.resolve(str(folder), folder)[1] if whole else ""
 
 
 def others(folder: Path, base: Base, outputs: Path, profile: Path) -> bool:
-    """Whether a folder that a server names holds other weights than the base has; False, too, where
-    that cannot be told from here."""
+    """Return whether a folder that a server names holds other weights than the base has; False,
+    too, where that cannot be told from here."""
     if not base.adapters and str(folder) == _source(base.model, outputs):
         return False
     if exported := fingerprint(folder):
@@ -128,8 +128,8 @@ def others(folder: Path, base: Base, outputs: Path, profile: Path) -> bool:
 
 
 def command(wanted: dict[str, Base], outputs: Path, profile: Path) -> str:
-    """The command lines that serve the models through vLLM: one with all adapters, and one for each
-    that is a whole model of its own."""
+    """Return the command lines that serve the models through vLLM: one with all adapters, and one
+    for each that is a whole model of its own."""
     lines: dict[str, dict[str, Path]] = {}
     for base in wanted.values():
         adapters = lines.setdefault(_source(base.model, outputs), {})
@@ -152,47 +152,47 @@ def _line(source: str, adapters: dict[str, Path]) -> str:
 
 
 def _is_arm(source: str) -> bool:
-    """Whether a model is an arm that was fine-tuned in full, or what was made of one."""
+    """Return whether a model is an arm that was fine-tuned in full, or what was made of one."""
     return "base" in store.read_json(Path(source) / "run.json")
 
 
 def of(arm: Path) -> Base:
-    """What the folder of an arm is made of: the model, and the adapters from there to it.
+    """Return what the folder of an arm is made of: the model, and the adapters from there to it.
 
     The arm's record names the weights that it was trained on; those without a folder of their own
     are looked for among the arms beside it. Raises UserError where they are not there.
     """
     arm = arm.resolve()
-    told = store.read_json(arm / "run.json").get("base")
-    if not told or not store.is_done(arm):
+    base_record = store.read_json(arm / "run.json").get("base")
+    if not base_record or not store.is_done(arm):
         raise UserError(f"{arm} is no folder of a finished arm; they lie in outputs/<profile>/arms")
     if not (arm / "adapter_config.json").exists():
         return Base(str(arm))
-    plain = Base(told["name"])
-    if plain.fingerprint(arm.parents[2]) == told["fingerprint"]:
+    plain = Base(base_record["name"])
+    if plain.fingerprint(arm.parents[2]) == base_record["fingerprint"]:
         return replace(plain, adapters=(arm,))
     for other in sorted(arm.parent.glob("*/run.json")):
         before = store.read_json(other).get("base", {}).get("fingerprint")
         if other.parent == arm or not (other.parent / "adapter_model.safetensors").exists():
             continue
-        if loading.merged_mark(before, other.parent) == told["fingerprint"]:
+        if loading.merged_mark(before, other.parent) == base_record["fingerprint"]:
             parent = of(other.parent)
             return replace(parent, adapters=(*parent.adapters, arm))
     raise UserError(f"what {arm.name} was trained on is not beside it any more; make the arm again")
 
 
 def write(arm: Path, lora: bool = False) -> tuple[str, Path]:
-    """An arm's folder as something to be served, one folder of weights, or with `lora` one adapter:
-    the name that `served_as` knows it by, and where it is."""
+    """Write an arm for a server as one folder of weights, or with `lora` as one adapter: return the
+    name that `served_as` knows it by, and where it is."""
     base, profile = of(arm), arm.resolve().parents[1]
     record = store.read_json(arm / "run.json")
     called = "aligned base" if record["name"] == "aligned" else record["name"]
-    told = (base, profile.parent, profile)
+    arguments = (base, profile.parent, profile)
     if lora:
-        found = adapter(*told)
-        if found is None:
+        folder = adapter(*arguments)
+        if folder is None:
             raise UserError(f"{arm.name} is a whole model, no adapter; leave out --lora")
-        return called, found
+        return called, folder
     if not base.adapters:
         return called, Path(base.model)
-    return called, merged(*told, record["base"].get("dtype", "auto"))
+    return called, merged(*arguments, record["base"].get("dtype", "auto"))

@@ -56,27 +56,27 @@ class LM:
 
     @property
     def model(self):
-        """The module to ask. Ask for it anew after another arm was asked."""
+        """Return the module to ask. Read it anew after another arm was asked."""
         return self.net() if isinstance(self.net, partial) else self.net
 
     @property
     def mark(self) -> list:
-        """What a completion's key holds of its model, and of what computes it."""
-        made = self.fingerprint, self.words, self.dtype, self.device
-        return [*made, kept.versions(*kept.ANSWERING)]
+        """Return what a completion's key holds of its model, and of what computes it."""
+        parts = self.fingerprint, self.words, self.dtype, self.device
+        return [*parts, kept.versions(*kept.ANSWERING)]
 
     @property
     def window(self) -> int | None:
-        """The most tokens that the model reads, where it says so."""
+        """Return the most tokens that the model reads, where its config says so, else None."""
         return getattr(self.model.config, "max_position_embeddings", None)
 
     def card(self) -> dict[str, str]:
-        """What identifies a completion's model."""
+        """Return what identifies a completion's model."""
         return {"name": self.name, "fingerprint": self.fingerprint, "dtype": self.dtype}
 
 
 def resolve(model: str, outputs: Path) -> tuple[str, str]:
-    """Where transformers loads `model` from, and the fingerprint of its weights.
+    """Return where transformers loads `model` from, and the fingerprint of its weights.
 
     A hub id is looked for in the local mirror first (`srlib.experiment.mirror`), by the same
     fingerprint. Cheap, and called before anything is loaded. Raises UserError where `model` is
@@ -109,8 +109,8 @@ def _folder_fingerprint(folder: Path) -> str:
 
 
 def commit_of(model: str) -> str:
-    """The commit of a model's page: the one that is cached here, or the newest. Raises UserError
-    where there is neither; for a gated page it says so."""
+    """Return the commit of a model's page: the one that is cached here, or the newest. Raises
+    UserError where there is neither; for a gated page it says so."""
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -138,7 +138,10 @@ def commit_of(model: str) -> str:
 
 
 def pick_dtype(dtype: str) -> str:
-    """`auto` becomes bfloat16 where the hardware multiplies it natively, else float32."""
+    """Return the dtype to load in. Raises UserError for an unknown one.
+
+    `auto`: bfloat16 where the hardware multiplies it natively, else float16 on a GPU, float32 on a
+    CPU."""
     import torch
 
     if dtype not in DTYPES:
@@ -152,7 +155,7 @@ def pick_dtype(dtype: str) -> str:
 
 
 def fingerprint(model: str, outputs: Path, adapters: tuple[Path, ...] = ()) -> str:
-    """What names the weights of a model with adapters merged, one after the other."""
+    """Return the fingerprint of a model's weights with adapters merged, one after the other."""
     mark = resolve(model, outputs)[1]
     for adapter in adapters:
         mark = merged_mark(mark, adapter)
@@ -160,17 +163,17 @@ def fingerprint(model: str, outputs: Path, adapters: tuple[Path, ...] = ()) -> s
 
 
 def merged_mark(mark: str, adapter: Path) -> str:
-    """The fingerprint of a model, whose own is `mark`, with an adapter merged. UserError as `load`
-    raises it for a folder that is no adapter's."""
+    """Return the fingerprint of a model, whose own is `mark`, with an adapter merged. Raises
+    UserError as `load` does for a folder that is no adapter's."""
     weights = store.file_digest(_weights(adapter))
-    told = store.read_json(adapter / "adapter_config.json")
-    how = {k: sorted(v, key=str) if isinstance(v, list) else v for k, v in told.items()}
-    return store.digest([mark, weights, {k: v for k, v in how.items() if k not in _ELSEWHERE}])
+    config = store.read_json(adapter / "adapter_config.json")
+    settings = {k: sorted(v, key=str) if isinstance(v, list) else v for k, v in config.items()}
+    return store.digest([mark, weights, {k: v for k, v in settings.items() if k not in _ELSEWHERE}])
 
 
 def words(model: str, outputs: Path) -> str:
-    """A digest of what turns messages into tokens and ends a turn: tokenizer, chat template and
-    settings of generation. Of a hub id nothing, as its commit says it."""
+    """Return a digest of what turns messages into tokens and ends a turn: tokenizer, chat template
+    and settings of generation. Of a hub id it covers no file, as its commit stands for them."""
     folder = Path(resolve(model, outputs)[0])
     if model == EMBEDDED:
         embedded.unpack(folder)
@@ -183,7 +186,7 @@ def _words(folder: Path) -> str:
 
 
 def device() -> str:
-    """What models are computed on here: `cuda` or `cpu`."""
+    """Return what models are computed on here: `cuda` or `cpu`."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -226,7 +229,7 @@ def load(
 
 
 def tokenizer(model: str, outputs: Path):
-    """A model's tokenizer alone. Raises UserError where it has no chat template."""
+    """Load a model's tokenizer alone. Raises UserError where it has no chat template."""
     return _tokenizer(model, resolve(model, outputs)[0])
 
 
@@ -236,13 +239,13 @@ def _tokenizer(model: str, source: str, template: str = ""):
     if model == EMBEDDED:
         embedded.unpack(Path(source))
     with quiet():
-        found = AutoTokenizer.from_pretrained(source, padding_side="left")
-    found.chat_template = template or found.chat_template
-    if found.chat_template is None:
+        loaded = AutoTokenizer.from_pretrained(source, padding_side="left")
+    loaded.chat_template = template or loaded.chat_template
+    if loaded.chat_template is None:
         raise UserError(f"model {model!r} has no chat template; use an instruct model")
-    if found.pad_token is None:
-        found.pad_token = found.eos_token
-    return found
+    if loaded.pad_token is None:
+        loaded.pad_token = loaded.eos_token
+    return loaded
 
 
 def _weights(adapter: Path) -> Path:
@@ -256,8 +259,9 @@ def _weights(adapter: Path) -> Path:
 
 
 def merge(net, adapter: Path, mark: str, before=lambda tuned: None):
-    """The net, whose fingerprint is `mark`, with an adapter merged, and its fingerprint then;
-    `before` sees the PeftModel before it is merged. Raises UserError as `load` does."""
+    """Merge an adapter into the net, whose fingerprint is `mark`; return both as they are then.
+
+    `before` is called with the PeftModel before it is merged. Raises UserError as `load` does."""
     from peft import PeftModel
     from safetensors import SafetensorError
 
@@ -274,9 +278,9 @@ def merge(net, adapter: Path, mark: str, before=lambda tuned: None):
             f"{weights} is damaged ({error}); make or fetch the adapter again"
         ) from None
     except (RuntimeError, ValueError, KeyError) as error:  # other shapes, other names of layers
-        told = str(error).strip().split("\n")[-1].strip()
+        cause = str(error).strip().split("\n")[-1].strip()
         raise UserError(
-            f"adapter {adapter} was made for another base model ({told[:120]}); name that base as "
+            f"adapter {adapter} was made for another base model ({cause[:120]}); name that base as "
             "`model`, or another adapter"
         ) from error
     return merged, merged_mark(mark, adapter)

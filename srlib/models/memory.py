@@ -19,7 +19,7 @@ CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 def total(device: str) -> int:
-    """Bytes of memory that a process may use there: the GPU's, or the machine's or container's."""
+    """Return the bytes of memory a process may use: the GPU's, the machine's or container's."""
     import torch
 
     if device == "cuda":
@@ -34,21 +34,23 @@ def weight_bytes(model) -> int:
 
 
 def row_bytes(model, own: int, longest: int, new: int) -> int:
-    """Bytes that a row takes at the most: its own tokens' keys and values (`own` prompt tokens and
-    `new` ones), one layer's activations and mask for the prompt, attention's scores over `longest`
-    prompt tokens, and its logits with what is made of them (in float32, to be on the safe side)."""
+    """Return the bytes that a row takes at the most: its own tokens' keys and values (`own` prompt
+    tokens and `new` ones), one layer's activations and mask for the prompt, attention's scores over
+    `longest` prompt tokens, and its logits with what is made of them (in float32, to be on the safe
+    side)."""
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     kv = getattr(config, "num_key_value_heads", None) or heads
     dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kept = 2 * config.num_hidden_layers * kv * dim * (own + new) * model.dtype.itemsize
+    kv_bytes = 2 * config.num_hidden_layers * kv * dim * (own + new) * model.dtype.itemsize
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     states = 4 * own * (4 * config.hidden_size + 3 * inner + own)
-    return kept + states + 8 * heads * (longest + new) + 12 * config.vocab_size
+    return kv_bytes + states + 8 * heads * (longest + new) + 12 * config.vocab_size
 
 
 def batch(model, device: str, own: int, longest: int, new: int) -> int:
-    """The batch size that `SHARE` of memory holds beside the weights, a power of two up to `MOST`.
+    """Return the batch size that `SHARE` of the memory beside the weights holds: a power of two, at
+    most `MOST`.
 
     Raises UserError where the weights leave no room for one row.
     """
@@ -64,7 +66,7 @@ def batch(model, device: str, own: int, longest: int, new: int) -> int:
 
 @contextmanager
 def enough(batch_size: int):
-    """Turns running out of memory while `batch_size` rows are generated into a UserError."""
+    """Turn running out of memory while `batch_size` rows are generated into a UserError."""
     import torch
 
     try:

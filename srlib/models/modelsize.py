@@ -37,13 +37,16 @@ class Size:
 
 
 def of(model: str, outputs: Path) -> Size:
-    """The size of a model as `loading.load` takes it. Raises UserError where its config cannot be
-    read (no network, a gated page), or is of no causal language model that transformers knows."""
+    """Return the size of a model as `loading.load` takes it.
+
+    Raises UserError where its config cannot be read (no network, a gated page), or is of no causal
+    language model that transformers knows."""
     return measure(_net(model, loading.resolve(model, outputs)[0]))
 
 
 def linear(model: str, outputs: Path) -> list[str]:
-    """The names of a model's linear layers but the last, such as "model.layers.0.mlp.up_proj".
+    """Return the names of a model's linear layers but the last: "model.layers.0.mlp.up_proj", …
+
     Raises UserError as `of` does."""
     import torch
 
@@ -55,7 +58,7 @@ def linear(model: str, outputs: Path) -> list[str]:
 
 @cache
 def _net(model: str, source: str):
-    """The model on torch's `meta` device."""
+    """Build the model on torch's `meta` device."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -63,9 +66,9 @@ def _net(model: str, source: str):
         with loading.quiet(), torch.device("meta"):
             return AutoModelForCausalLM.from_config(_config(model, source))
     except Exception as error:  # as many types as there are ways to have no config
-        told = " ".join(str(error).split())[:120]
+        reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"the config of model {model!r} cannot be read ({type(error).__name__}: {told})"
+            f"the config of model {model!r} cannot be read ({type(error).__name__}: {reason})"
         ) from error
 
 
@@ -79,7 +82,7 @@ def _config(model: str, source: str):
 
 
 def measure(net) -> Size:
-    """The size of a model, on whichever device it is."""
+    """Return the size of a model, on whichever device it is."""
     import torch
 
     config = net.config.get_text_config()
@@ -87,7 +90,7 @@ def measure(net) -> Size:
     linear = [m for m in net.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kept = getattr(config, "num_key_value_heads", None) or heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
     parameters = net.num_parameters()  # one that two layers share counts once
     return Size(
         parameters,
@@ -96,7 +99,7 @@ def measure(net) -> Size:
         config.hidden_size,
         config.vocab_size,
         heads,
-        2 * config.num_hidden_layers * kept * width,
+        2 * config.num_hidden_layers * kv_heads * width,
         sum(m.in_features + m.out_features for m in linear),
         getattr(config, "max_position_embeddings", None) or 10**9,
     )

@@ -22,7 +22,7 @@ SHARE = 8  # a model's weights are copied where they take at most an eighth of m
 
 @contextmanager
 def laid_out(model):
-    """Within: every linear layer of a model on a CPU multiplies by a copy in oneDNN's layout.
+    """Make every linear layer of a model on a CPU multiply by a copy in oneDNN's layout, within.
 
     The copies take the layers' memory once more, and give no gradients. Nothing changes on other
     devices, where PyTorch or the processor has no such product for the model's precision, and where

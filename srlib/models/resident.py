@@ -41,8 +41,8 @@ _held: list[Held] = []  # at most one
 def lend(
     model: str, outputs: Path, dtype: str, adapters: tuple[Path, ...] = (), name: str = ""
 ) -> loading.LM:
-    """The model with adapters merged, as `loading.load` gives it, in the memory that all arms
-    share.
+    """Return the model with adapters merged, as `loading.load` gives it, in the memory that all
+    arms share.
 
     Raises UserError as `loading.load` does, and at once.
     """
@@ -63,7 +63,7 @@ def let_go() -> None:
 
 
 def _put(place: tuple, adapters: tuple[Path, ...]):
-    """The model of a place with these adapters merged and no others."""
+    """Return the model of a place with these adapters merged and no others."""
     held = _held[0] if _held else None
     there = held.adapters if held else ()
     if not held or held.place != place or (held.spoilt and adapters[: len(there)] != there):
@@ -86,20 +86,20 @@ def _put(place: tuple, adapters: tuple[Path, ...]):
 
 def _merge(held: Held, adapter: Path) -> None:
     with loading.quiet():
-        told = (held.lm.net, adapter, held.mark, partial(_keep, held))
-        held.lm.net, held.mark = loading.merge(*told)
+        arguments = (held.lm.net, adapter, held.mark, partial(_keep, held))
+        held.lm.net, held.mark = loading.merge(*arguments)
     held.lm.net.eval()
     held.adapters += (adapter,)
 
 
 def _keep(held: Held, tuned) -> None:
-    """Copies the weights that the adapter of a PeftModel is going to be merged into."""
+    """Copy the weights that the adapter of a PeftModel is going to be merged into."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     config = tuned.active_peft_config
-    more = ("modules_to_save", "trainable_token_indices", "target_parameters")
+    unsupported = ("modules_to_save", "trainable_token_indices", "target_parameters")
     plain = getattr(config, "bias", "none") == "none" and not getattr(config, "lora_bias", False)
-    held.spoilt |= not plain or any(getattr(config, name, None) for name in more)
+    held.spoilt |= not plain or any(getattr(config, name, None) for name in unsupported)
     for module in tuned.modules():
         if isinstance(module, BaseTunerLayer):
             weight = module.get_base_layer().weight

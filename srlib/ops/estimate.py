@@ -54,8 +54,8 @@ class Cost:
 
 
 def table(jobs: Sequence[Job], outputs: Path, machine: Machine) -> tuple[list[dict], list[str]]:
-    """A row a run, and what is to be said beside them: configs that could not be read (memory, disk
-    and hours are None then), judges behind servers, and what the machine cannot hold."""
+    """Return a row a run, and notes on them: configs that could not be read (memory, disk and hours
+    are None then), judges behind servers, and what the machine cannot hold."""
     seen: set[tuple] = set()
     fetched: set[str] = set()
     rows, notes = [], []
@@ -64,9 +64,9 @@ def table(jobs: Sequence[Job], outputs: Path, machine: Machine) -> tuple[list[di
         fresh = work.without(seen)
         seen |= {*work.asked, *work.trained}
         asked = fresh.asked.values()
-        told = {"notebook": job.notebook, "models": len(asked), "rows": sum(a.rows for a in asked)}
-        told |= {name: sum(getattr(a, name) for a in asked) for name in ("read", "written")}
-        told |= {"trained": sum(t.tokens for t in fresh.trained.values())}
+        row = {"notebook": job.notebook, "models": len(asked), "rows": sum(a.rows for a in asked)}
+        row |= {name: sum(getattr(a, name) for a in asked) for name in ("read", "written")}
+        row |= {"trained": sum(t.tokens for t in fresh.trained.values())}
         try:
             cost = _cost(job.values, fresh, outputs, machine, fetched) if work.asked else Cost()
         except UserError as error:
@@ -75,18 +75,18 @@ def table(jobs: Sequence[Job], outputs: Path, machine: Machine) -> tuple[list[di
         fetched |= {*_models(job.values, work)}
         if work.calls:
             notes.append(f"{job.notebook}: {work.calls:,} requests to judges behind servers")
-        rows.append(told | vars(cost))
+        rows.append(row | vars(cost))
     return rows, notes + _too_much(rows, machine)
 
 
 def _models(values: dict, work: Work) -> list[str]:
-    """Every model whose weights are fetched; first the one that is asked."""
+    """Return every model whose weights are fetched; first the one that is asked."""
     named = [values.get("model"), values.get("unaligned_model"), *work.judged]
     return [*dict.fromkeys(filter(None, named))]
 
 
 def _cost(values: dict, work: Work, outputs: Path, machine: Machine, fetched: set[str]) -> Cost:
-    """Memory at its peak; disk and hours of all, with the weights of models not yet `fetched`."""
+    """Return peak memory; disk and hours of all, with the weights of models not yet `fetched`."""
     sizes = {name: modelsize.of(name, outputs) for name in _models(values, work)}
     size, width = sizes[values["model"]], BYTES[machine.dtype(values["dtype"])]
     weights = size.parameters * width
@@ -114,7 +114,7 @@ def _full(values: dict) -> bool:
 
 
 def ask(a: Asked, size: Size, values: dict, machine: Machine, width: int) -> Cost:
-    """One condition: memory beside the model's weights, completions on the disk."""
+    """Return a condition's cost: memory beside the model's weights, completions on the disk."""
     speed, flow = REACHED * machine.tflops * 1e12, REACHED * machine.bandwidth * GB
     tokens = min(a.longest + a.room, size.window)
     # of a row: its keys and values; the prompt within a layer; its logits
@@ -132,36 +132,36 @@ def ask(a: Asked, size: Size, values: dict, machine: Machine, width: int) -> Cos
 
 
 def train(t: Trained, size: Size, machine: Machine, width: int) -> Cost:
-    """One fine-tuning: memory with its own copy of the weights, the arm's folder on the disk."""
+    """Return a fine-tuning's cost: memory with its own weights, the arm's folder on the disk."""
     gpu, adapter = machine.gpu, t.rank * size.linear * t.share
     tokens = t.micro * t.longest
     layer = 34 * tokens * size.hidden * width  # Korthikanti et al. 2022 (arXiv 2205.05198)
     if gpu:  # computed again, layer by layer; the loss in tiles
-        kept = size.layers * tokens * size.hidden * width + layer + 32e3 * size.vocabulary
+        activations = size.layers * tokens * size.hidden * width + layer + 32e3 * size.vocabulary
     else:
         scores = 2 * t.micro * size.heads * t.longest**2 * width
-        kept = size.layers * (layer + scores) + 8 * tokens * size.vocabulary
+        activations = size.layers * (layer + scores) + 8 * tokens * size.vocabulary
     if t.rank:  # float32 adapters with gradient and two moments; the base as it was loaded
         memory, disk = size.parameters * width + 16 * adapter, 4 * adapter
     else:  # float32 weights, likewise
         memory, disk = 16 * size.parameters, width * size.parameters
     operations = 2 + (2 if gpu else 0) + (2 * t.share if t.rank else 4)
     hours = operations * size.computed * t.tokens / (REACHED * machine.tflops * 1e12) / 3600
-    return Cost(memory + kept, disk, hours)
+    return Cost(memory + activations, disk, hours)
 
 
 def checkpoints(t: Trained, size: Size) -> float:
-    """Bytes on the disk for a moment: two checkpoints, weights and moments in float32."""
+    """Return bytes on the disk during training: two checkpoints, weights and moments in float32."""
     return 2 * 12 * (t.rank * size.linear * t.share if t.rank else size.parameters)
 
 
 def _too_much(rows: list[dict], machine: Machine) -> list[str]:
-    """Lines on what this machine cannot hold."""
+    """Return lines on what this machine cannot hold."""
     known = [row for row in rows if row["memory"] is not None]
-    found, owner = [], "this machine" if machine.auto == "auto" else "that GPU"
+    lines, owner = [], "this machine" if machine.auto == "auto" else "that GPU"
     for row in known:
         if row["memory"] > machine.memory:
-            found.append(
+            lines.append(
                 f"{row['notebook']} needs about {row['memory'] / GB:.0f} GB of "
                 f"{'GPU ' if machine.gpu else ''}memory, {owner} has "
                 f"{machine.memory / GB:.0f} GB: use a smaller batch_size, train_micro_batch, "
@@ -169,15 +169,15 @@ def _too_much(rows: list[dict], machine: Machine) -> list[str]:
             )
     disk = sum(row["disk"] for row in known)
     if disk > machine.disk:
-        found.append(
+        lines.append(
             f"all together need about {disk / GB:.0f} GB on the disk, {machine.disk / GB:.0f} GB "
             "are free: free some, or set `outputs` to another disk"
         )
-    return found
+    return lines
 
 
 def shown(rows: list[dict], machine: Machine) -> str:
-    """The table as text, with a last row for all together: the most memory, the others summed."""
+    """Return the table as text, its last row for all together: most memory, the others summed."""
     names = ("models", "rows", "read", "written", "trained", "disk", "hours")
     total = {n: sum(row[n] or 0 for row in rows) for n in names} | {"notebook": "together"}
     total["memory"] = max((row["memory"] or 0 for row in rows), default=0)

@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..models import loading, memory
 
 GB = 1e9
-PER_TFLOP = 5.0  # GB/s beside a TFLOP/s where only that is told (A100: 6.5, H100: 3.4)
+PER_TFLOP = 5.0  # GB/s assumed per TFLOP/s where only the latter is given (A100: 6.5, H100: 3.4)
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Machine:
     auto: str = "auto"
 
     def dtype(self, asked: str) -> str:
-        """The precision that models are loaded in there."""
+        """Return the precision that models are loaded in there."""
         return loading.pick_dtype(self.auto if asked == "auto" else asked)
 
 
 def here(
     outputs: Path, dtype: str, tflops: float = 0.0, bandwidth: float = 0.0, gpu_memory: float = 0.0
 ) -> Machine:
-    """This machine. `tflops` and `bandwidth` are those of another one, in place of a measurement;
-    above 0. With `gpu_memory` (GB), and `tflops`, it is a GPU that is not here, which computes in
-    bfloat16. Raises UserError where they are below 0, or a speed is not told."""
+    """Describe this machine. `tflops` and `bandwidth`, where above 0, are those of another one and
+    replace the measurement. With `gpu_memory` (GB), and `tflops`, it is a GPU that is not here,
+    which computes in bfloat16. Raises UserError for a number below 0, or no GPU speed."""
     import torch
 
     if tflops < 0 or bandwidth < 0 or gpu_memory < 0:
@@ -55,25 +55,25 @@ def here(
     gpu, disk = torch.cuda.is_available(), float(shutil.disk_usage(outputs).free)
     if gpu_memory:
         name = f"one GPU of {gpu_memory:g} GB"
-        found = Machine(name, gpu_memory * GB, math.inf, 0.0, 0.0, True, "bfloat16")
+        machine = Machine(name, gpu_memory * GB, math.inf, 0.0, 0.0, True, "bfloat16")
     elif gpu:
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         name = f"one of {len(cards)} × {cards[0].name}"
-        found = Machine(name, float(max(c.total_memory for c in cards)), disk, 0.0, 0.0, True)
+        machine = Machine(name, float(max(c.total_memory for c in cards)), disk, 0.0, 0.0, True)
     else:
         cores = f"{torch.get_num_threads()} CPU cores"
-        found = Machine(cores, float(memory.total("cpu")), disk, 0.0, 0.0)
+        machine = Machine(cores, float(memory.total("cpu")), disk, 0.0, 0.0)
     if tflops:
-        return replace(found, tflops=tflops, bandwidth=bandwidth or PER_TFLOP * tflops)
-    return replace(found, tflops=_tflops(gpu, dtype), bandwidth=bandwidth or _bandwidth(gpu))
+        return replace(machine, tflops=tflops, bandwidth=bandwidth or PER_TFLOP * tflops)
+    return replace(machine, tflops=_tflops(gpu, dtype), bandwidth=bandwidth or _bandwidth(gpu))
 
 
 def _tflops(gpu: bool, dtype: str) -> float:
     import torch
 
     n = 8192 if gpu else 1024
-    told = {"dtype": getattr(torch, dtype), "device": "cuda" if gpu else "cpu"}
-    left, right = torch.ones(n, n, **told), torch.ones(n, n, **told)
+    tensor_options = {"dtype": getattr(torch, dtype), "device": "cuda" if gpu else "cpu"}
+    left, right = torch.ones(n, n, **tensor_options), torch.ones(n, n, **tensor_options)
     return 2 * n**3 / _seconds(lambda: left @ right, gpu) / 1e12
 
 
@@ -86,7 +86,7 @@ def _bandwidth(gpu: bool) -> float:
 
 
 def _seconds(act, gpu: bool, least: float = 0.2) -> float:
-    """Seconds an act, over at least `least` of them, after one that does not count."""
+    """Return the seconds an act, over at least `least` of them, after one that does not count."""
     import torch
 
     wait = torch.cuda.synchronize if gpu else lambda: None

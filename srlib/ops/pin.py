@@ -19,9 +19,9 @@ VARIABLE = "SRLIB_GPUS"
 
 
 def devices() -> list[str]:
-    """The GPUs of this machine that may be used: those in CUDA_VISIBLE_DEVICES, or all."""
-    if (told := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [d for d in (s.strip() for s in told.split(",")) if d and d != "-1"]
+    """Return the GPUs of this machine that may be used: those in CUDA_VISIBLE_DEVICES, or all."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [d for d in (s.strip() for s in visible.split(",")) if d and d != "-1"]
     words = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
@@ -30,7 +30,7 @@ def devices() -> list[str]:
 
 
 def take(folder: Path, wanted: int, names: list[str]) -> list:
-    """Locks on `wanted` of the named devices, waiting until so many are free at once."""
+    """Lock `wanted` of the named devices, waiting until so many are free at once."""
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -58,13 +58,13 @@ def notebooks(files: list[params.ParamFile], force: bool = False) -> None:
 
 
 def folder_of(file: params.ParamFile) -> Path:
-    """Where a parameter file's run leaves its results."""
+    """Return the folder where a parameter file's run leaves its results."""
     return output_folder(file.values) / file.values["profile"] / file.notebook.stem
 
 
 def is_made(file: params.ParamFile) -> bool:
-    """Whether the run is done, its files are still there, and all that made it is still the same:
-    see `provenance.made_by`; of notebook 06 the other runs, too."""
+    """Return whether the run is done, its files are still there, and all that made it is unchanged:
+    see `provenance.made_by`; for notebook 06 that includes the runs it reads."""
     return _is_done(file) and not _changed(file)
 
 
@@ -78,7 +78,7 @@ def _is_done(file: params.ParamFile) -> bool:
 
 
 def _changed(file: params.ParamFile) -> list[str]:
-    """What made a finished run and is now another; [] where nothing is, or no run is finished."""
+    """Name what changed since a run was finished; [] where nothing did, or no run is finished."""
     from ..experiment import study
 
     record = store.read_json(folder_of(file) / "run.json")
@@ -88,8 +88,8 @@ def _changed(file: params.ParamFile) -> list[str]:
     if not isinstance(before, dict):
         return ["the rule of what makes a run"]
     changed = [name for name in before | now if before.get(name) != now.get(name)]
-    read = "reads" in record and record["reads"] != study.reads(file.values)
-    return changed + (["the runs that it reads"] if read else [])
+    reads_changed = "reads" in record and record["reads"] != study.reads(file.values)
+    return changed + (["the runs that it reads"] if reads_changed else [])
 
 
 def _execute(file: params.ParamFile, title: str, began: float, minutes_left: float) -> None:
@@ -112,10 +112,10 @@ def _execute(file: params.ParamFile, title: str, began: float, minutes_left: flo
                     config=Config(KernelManager={"transport": "ipc"}),
                 )  # fmt: skip
             except PapermillExecutionError as error:
-                where = folder / file.notebook.name
+                notebook = folder / file.notebook.name
                 raise UserError(
                     f"{file.notebook.name}, cell {error.cell_index}: {error.ename}: {error.evalue}"
-                    f" (the notebook up to there: {where})"
+                    f" (the notebook up to there: {notebook})"
                 ) from error
     if not _is_done(file):
         raise UserError(
@@ -125,7 +125,7 @@ def _execute(file: params.ParamFile, title: str, began: float, minutes_left: flo
 
 
 def _engine(shown: _Progress) -> str:
-    """papermill's own engine, telling `shown` which cell it is at."""
+    """Register papermill's own engine, telling `shown` which cell it is at; return its name."""
     from papermill.engines import NBClientEngine, papermill_engines
 
     class Told(NBClientEngine):
@@ -168,7 +168,7 @@ class _Progress:
         return time.time() - self.began
 
     def line(self) -> str:
-        """`[2/2] 01_cot_prompting, cell 7 of 20, 1:23 elapsed, about 4 min left, few-shot …`"""
+        """Give `[2/2] 01_cot_prompting, cell 7 of 20, 1:23 elapsed, about 4 min left, few-shot`."""
         left = max(0.0, self.minutes_left - self.seconds() / 60)
         doing = self.status.read_text("utf-8", errors="replace").replace("\n", "\r").rstrip("\r ")
         doing = " ".join(doing.rpartition("\r")[2].split())
@@ -223,7 +223,7 @@ def report(files: list[params.ParamFile]) -> None:
 
 
 def _arms(table: pd.DataFrame) -> str:
-    """The main measures of a metrics table as text, a line an arm."""
+    """Return the main measures of a metrics table as text, a line an arm."""
     table = table[table["metric"].isin(MAIN)].drop_duplicates(["arm", "metric"])
     table["shown"] = [
         f"{v:.0%} [{low:.0%}, {high:.0%}]"
@@ -241,10 +241,10 @@ def sites(files: list[params.ParamFile], reveal: bool = False) -> None:
     from . import site
 
     for base in dict.fromkeys(folder_of(file).parent for file in files):
-        made = site.write(base, reveal)
-        for name, why in made.left_out.items():
+        written = site.write(base, reveal)
+        for name, why in written.left_out.items():
             print(f"\nnot in the report: {name}, {why}")
-        print(f"\nreport: {short(made.index)}")
+        print(f"\nreport: {short(written.index)}")
 
 
 def short(path: Path) -> Path:

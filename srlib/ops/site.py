@@ -56,7 +56,7 @@ def write(base: Path, reveal: bool = False) -> Site:
     notebooks, left_out = _shown(base, reveal)
     if not notebooks and not left_out:
         raise UserError(study.nothing(base))
-    found, fresh = _study(base)
+    results, fresh = _study(base)
     if study.OWN in notebooks and not fresh:
         left_out[study.OWN] = "older than the runs that it read: run it again"
         del notebooks[study.OWN]
@@ -68,26 +68,26 @@ def write(base: Path, reveal: bool = False) -> Site:
         body = site_page.body(notebooks[page.name], names)
         near = {"before": before, "after": after}
         contents[f"{page.name}.html"] = _fill(title=page.title, body=body, **near)
-    told = {"profile": base.name, "pages": pages, "headline": next(iter(head), None)}
-    missing = {name.removeprefix(f"{base.name}/"): why for name, why in found.missing.items()}
-    told |= {"notes": missing | left_out, "revealed": any(map(_reveals, notebooks.values()))}
-    told |= _results(found, pages)
-    contents["index.html"] = _fill(title=f"Results of {base.name}", **told)
+    variables = {"profile": base.name, "pages": pages, "headline": next(iter(head), None)}
+    missing = {name.removeprefix(f"{base.name}/"): why for name, why in results.missing.items()}
+    variables |= {"notes": missing | left_out, "revealed": any(map(_reveals, notebooks.values()))}
+    variables |= _results(results, pages)
+    contents["index.html"] = _fill(title=f"Results of {base.name}", **variables)
     _put(base / "report", contents)
     return Site(base / "report" / "index.html", left_out)
 
 
 def _study(base: Path) -> tuple[study.Study, bool]:
-    """The runs that the verdicts are made of: those notebook 06 was told to read, or else this
-    profile's; and whether notebook 06 has read just these."""
+    """Load the runs that the verdicts are made of: those that notebook 06's parameters name, or
+    else this profile's; return them, and whether notebook 06 has read just these."""
     record = store.read_json(base / study.OWN / "run.json")
-    told = record.get("parameters") or {}
-    found = study.load(base.parent, told.get("profiles") or [base.name])
-    return found, record.get("reads") == found.digests()
+    parameters = record.get("parameters") or {}
+    results = study.load(base.parent, parameters.get("profiles") or [base.name])
+    return results, record.get("reads") == results.digests()
 
 
 def _shown(base: Path, reveal: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """The executed notebooks that may be shown, by name, and why others may not."""
+    """Return the executed notebooks that may be shown, by name, and why others may not."""
     import nbformat
 
     shown, left_out = {}, {}
@@ -111,7 +111,7 @@ def _shown(base: Path, reveal: bool) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _ran_with(notebook: Any) -> dict:
-    """The parameters that papermill gave a notebook, {} where it did not run it."""
+    """Return the parameters that papermill gave a notebook, {} where it did not run it."""
     return json.loads(json.dumps(notebook.metadata.get("papermill", {}).get("parameters", {})))
 
 
@@ -120,17 +120,17 @@ def _reveals(notebook: Any) -> bool:
 
 
 def _titles(name: str, notebook: Any) -> tuple[str, str]:
-    """A notebook's title and question, as plain text."""
+    """Return a notebook's title and question, as plain text."""
     text = next((c.source for c in notebook.cells if c.cell_type == "markdown"), "")
     title = re.search(r"^#\s+(.+)$", text, re.M)
-    asked = re.findall(r"^\*\*Question[^*]*\*\*\s*(.+)$", text, re.M)
-    plain = [re.sub(r"[*`]", "", words) for words in (title[1] if title else name, *asked[-1:])]
+    questions = re.findall(r"^\*\*Question[^*]*\*\*\s*(.+)$", text, re.M)
+    plain = [re.sub(r"[*`]", "", words) for words in (title[1] if title else name, *questions[-1:])]
     return plain[0], "".join(plain[1:])
 
 
 def _headline(base: Path, notebooks: dict) -> list[Page]:
-    """The picture that the site begins with, as a list of one or none: all arms in one plane, or
-    else those of notebook 02."""
+    """Return the picture that the site begins with, as a list of one or none: all arms in one
+    plane, or else those of notebook 02."""
     for name in (study.OWN, "02_long_cot_finetuning"):
         if name in notebooks and (base / name / "figures" / "trade_off.png").is_file():
             return [Page(name, "", "", f"figures/{name}/trade_off.png", "")]
@@ -153,7 +153,7 @@ def _png(base: Path, figure: str) -> bytes:
 
 
 def _fill(**told: Any) -> str:
-    """A whole page: everything but `body` is escaped."""
+    """Render a whole page: everything but `body` is escaped."""
     import jinja2
 
     here = files("srlib").joinpath("assets")
@@ -167,7 +167,7 @@ def _fill(**told: Any) -> str:
 
 
 def _results(found: study.Study, pages: list[Page]) -> dict[str, Any]:
-    """What the index says of the study: the claims' table, a sentence on them, the runs."""
+    """Return what the index says of the study: the claims' table, a sentence on them, the runs."""
     table = found.verdicts()
     counts = table["verdict"].value_counts()
     words = [word for word in verdicts.VERDICTS if word in counts]
@@ -184,8 +184,8 @@ def _results(found: study.Study, pages: list[Page]) -> dict[str, Any]:
 
 
 def _claim(c: dict, pages: list[Page]) -> dict[str, Any]:
-    told = verdicts.claim(c["claim"])
-    page = next((p.name for p in pages if p.name.startswith(told["notebook"])), "")
+    definition = verdicts.claim(c["claim"])
+    page = next((p.name for p in pages if p.name.startswith(definition["notebook"])), "")
     names = " and ".join(verdicts.measures(c["claim"]))
     words = {"page": page, "measure": names.replace("_", " "), "also": "", "also_interval": ""}
     words |= {k: c[k] for k in ("claim", "statement", "verdict", "n", "trainings", "runs")}
@@ -209,10 +209,10 @@ def _points(share: float) -> str:
 
 
 def _run(run: Any, several: bool) -> dict[str, Any]:
-    told = {k: getattr(run, k) for k in ("model", "dtype", "seed")}
+    row = {k: getattr(run, k) for k in ("model", "dtype", "seed")}
     name = f"{run.profile}/{run.notebook}" if several else run.notebook
-    told |= {"name": name, "minutes": f"{(run.seconds or 0) / 60:.1f}"}
-    return told | {"started": run.started, "commit": str(run.commit or "")[:10]}
+    row |= {"name": name, "minutes": f"{(run.seconds or 0) / 60:.1f}"}
+    return row | {"started": run.started, "commit": str(run.commit or "")[:10]}
 
 
 def _put(folder: Path, contents: dict[str, str | bytes]) -> None:

@@ -21,7 +21,7 @@ KEPT |= {"open", "width", "height", "align", "start", "type", "lang", "dir"}
 
 
 def body(notebook: Any, names: set[str]) -> Any:
-    """An executed notebook as HTML that loads and runs nothing."""
+    """Return an executed notebook as HTML that loads and runs nothing."""
     from bs4 import BeautifulSoup
     from markupsafe import Markup
     from nbconvert import HTMLExporter
@@ -44,8 +44,8 @@ def _describe(notebook: Any) -> None:
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            found = re.findall(r"^#+\s+(.+)$", cell.source, re.M)
-            heading = re.sub(r"[*`]", "", found[-1]) if found else heading
+            headings = re.findall(r"^#+\s+(.+)$", cell.source, re.M)
+            heading = re.sub(r"[*`]", "", headings[-1]) if headings else heading
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 output.metadata.setdefault("image/png", {})["alt"] = f"Figure: {heading}"
@@ -59,17 +59,17 @@ def _tame(soup: Any, names: set[str]) -> None:
         if tag.has_attr("scoped") or re.search(r"url\s*\(|@import", tag.get_text(), re.I):
             tag.decompose()  # scoped: pandas' own, which would win over ours
     for tag in soup.find_all(True):
-        kept = {k: v for k, v in tag.attrs.items() if k in KEPT or k[:5] in ("aria-", "data-")}
-        if "url(" in re.sub(r"\s", "", str(kept.get("style", ""))).lower():
-            del kept["style"]
-        if not str(kept.get("src", "data:image/")).startswith("data:image/"):
-            del kept["src"]
-        if "href" in kept:
-            link = kept.pop("href")
+        attrs = {k: v for k, v in tag.attrs.items() if k in KEPT or k[:5] in ("aria-", "data-")}
+        if "url(" in re.sub(r"\s", "", str(attrs.get("style", ""))).lower():
+            del attrs["style"]
+        if not str(attrs.get("src", "data:image/")).startswith("data:image/"):
+            del attrs["src"]
+        if "href" in attrs:
+            link = attrs.pop("href")
             page = f"{Path(link).stem}.html" if Path(link).stem in names else ""
             link = link if re.match(r"https?://|#", link) else page
-            kept |= {"href": link} if link and tag.name == "a" else {}
-        tag.attrs = kept
+            attrs |= {"href": link} if link and tag.name == "a" else {}
+        tag.attrs = attrs
 
 
 def _fold(soup: Any) -> None:

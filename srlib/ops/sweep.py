@@ -72,77 +72,77 @@ def plan(path: Path) -> Sweep:
     Raises UserError for unknown keys, parameters that no notebook of the sweep has, and for what
     `params.load` finds wrong with a job's file.
     """
-    told = _read(path)
-    bases = [params.load(f) for f in params.profile_files(told["base"], params.root())]
+    spec = _read(path)
+    bases = [params.load(f) for f in params.profile_files(spec["base"], params.root())]
     bases = {f.notebook.stem: f for f in bases if f.notebook.stem != POOLED}
-    chosen = told.get("notebooks") or [*bases]
+    chosen = spec.get("notebooks") or [*bases]
     if stray := [n for n in chosen if n not in bases]:
-        raise UserError(f"{path}: profile {told['base']} has no {stray[0]}{meant(stray[0], bases)}")
-    points = _points(path, told.get("grid") or {})
-    _known(path, [bases[n] for n in chosen], [told.get("set") or {}, *points.values()])
-    shared = told.get("set") or {}
-    where = _outputs(bases[chosen[0]].values | shared) / path.stem / "sweep"
+        raise UserError(f"{path}: profile {spec['base']} has no {stray[0]}{meant(stray[0], bases)}")
+    points = _points(path, spec.get("grid") or {})
+    _known(path, [bases[n] for n in chosen], [spec.get("set") or {}, *points.values()])
+    shared = spec.get("set") or {}
+    folder = _outputs(bases[chosen[0]].values | shared) / path.stem / "sweep"
     jobs = []
     for point, own in points.items():
         for notebook in chosen:
             values = shared | own | {"profile": f"{path.stem}/{point}"}
-            file = _write(where, f"{point}/{notebook}", bases[notebook], values)
+            file = _write(folder, f"{point}/{notebook}", bases[notebook], values)
             needs = [f"{point}/{n}" for n in [AFTER.get(notebook)] if n in chosen]
-            gpus = told.get("gpus", _gpus(bases[notebook]))
+            gpus = spec.get("gpus", _gpus(bases[notebook]))
             jobs.append(Job(f"{point}/{notebook}", str(file), bases[notebook].header.minutes,
                             gpus, needs))  # fmt: skip
     pooled = {"profile": path.stem, "profiles": [f"{path.stem}/{point}" for point in points]}
     pooled |= {"outputs": bases[chosen[0]].values["outputs"]} | {
         k: v for k, v in shared.items() if k == "outputs"
     }
-    file = _put(where, f"{path.stem}/{POOLED}", "# any machine, 1 GB, no GPU; 1 minute", pooled)
+    file = _put(folder, f"{path.stem}/{POOLED}", "# any machine, 1 GB, no GPU; 1 minute", pooled)
     jobs.append(Job(f"{path.stem}/{POOLED}", str(file), 1.0, 0, [j.name for j in jobs]))
     arms.agree(params.load(job.file) for job in jobs)
-    found = Sweep(path.stem, where, jobs)
-    _mark(found)
-    return found
+    sweep = Sweep(path.stem, folder, jobs)
+    _mark(sweep)
+    return sweep
 
 
 def _read(path: Path) -> dict:
     if not path.is_file():
         near = [str(p) for p in (params.root() / "params/sweeps").glob("*.yaml")]
         raise UserError(f"no sweep file {path}{meant(str(path), near)}")
-    told = layers.value(layers.read_text(path), str(path))
-    if not isinstance(told, dict) or "base" not in told:
+    spec = layers.value(layers.read_text(path), str(path))
+    if not isinstance(spec, dict) or "base" not in spec:
         raise UserError(f"{path}: give a sweep its `base: PROFILE` and its `grid:`")
-    if stray := [k for k in told if k not in KEYS]:
+    if stray := [k for k in spec if k not in KEYS]:
         raise UserError(f"{path}: unknown key {stray[0]!r}{meant(str(stray[0]), KEYS)}")
-    return told
+    return spec
 
 
 def _points(path: Path, grid: dict) -> dict[str, dict]:
-    """The grid's points: their names, and the parameters that each sets."""
+    """Return the grid's points: name -> the parameters that it sets."""
     axes = []
     for axis, values in grid.items():
         if not values or not isinstance(values, list | dict):
             raise UserError(f"{path}: grid {axis!r} needs a list of values, or names for them")
         named = values if isinstance(values, dict) else {f"{axis}-{v}": {axis: v} for v in values}
-        if bad := [name for name, told in named.items() if not isinstance(told, dict)]:
+        if bad := [name for name, settings in named.items() if not isinstance(settings, dict)]:
             raise UserError(f"{path}: grid {axis!r}, {bad[0]!r}: give `parameter: value` pairs")
-        axes.append([(store.slug(str(name)), told) for name, told in named.items()])
+        axes.append([(store.slug(str(name)), settings) for name, settings in named.items()])
     points = {}
     for chosen in itertools.product(*axes):
         name = "--".join(label for label, _ in chosen) or "all"
         if name in points or name == "sweep":
             raise UserError(f"{path}: two points of the grid are called {name!r}; name them apart")
-        points[name] = {k: v for _, told in chosen for k, v in told.items()}
+        points[name] = {k: v for _, settings in chosen for k, v in settings.items()}
     return points
 
 
 def _known(path: Path, files: list[params.ParamFile], settings: list[dict]) -> None:
-    """No parameter is set that none of the notebooks has."""
+    """Raise UserError for a parameter that no notebook has, or `outputs` set by a point."""
     known = {name for f in files for name in f.values} - {"profile"}
-    if stray := [k for told in settings for k in told if k not in known]:
+    if stray := [k for values in settings for k in values if k not in known]:
         raise UserError(
             f"{path}: no notebook of this sweep has a parameter {stray[0]!r}"
             f"{meant(str(stray[0]), known)}"
         )
-    places = {str(told["outputs"]) for told in settings[1:] if "outputs" in told}
+    places = {str(values["outputs"]) for values in settings[1:] if "outputs" in values}
     if places:
         raise UserError(f"{path}: `outputs` is the same for all jobs; put it under `set`")
 
@@ -154,12 +154,12 @@ def _outputs(values: dict) -> Path:
 
 
 def _gpus(base: params.ParamFile) -> int:
-    """1 where the base's first line names a GPU."""
+    """Return 1 where the base's first line names a GPU, else 0."""
     return int(bool(re.search(r"(?<!no )GPU", base.header.hardware)))
 
 
 def _write(where: Path, name: str, base: params.ParamFile, told: dict) -> Path:
-    """A job's file: the base's values with those of `told` that its notebook has."""
+    """Write a job's file: the base's values with those of `told` that its notebook has."""
     values = base.values | {k: v for k, v in told.items() if k in base.values}
     head = f"# {base.header.hardware}; {base.header.minutes:g} minutes"
     return _put(where, name, head, values)
@@ -175,19 +175,19 @@ def _put(where: Path, name: str, head: str, values: dict) -> Path:
 
 
 def _mark(sweep: Sweep) -> None:
-    """Markers for the jobs that are done, none for the others, and the list for the Snakefile."""
+    """Mark the jobs that are done, unmark the others, and write jobs.json for the Snakefile."""
     for job in sweep.jobs:
         mark = sweep.done(job)
         if not run.is_made(params.load(job.file)):
             mark.unlink(missing_ok=True)
         elif not mark.exists():
             store.write(mark, "")
-    told = {"root": str(params.root()), "python": sys.executable, "folder": str(sweep.folder)}
-    store.write_json(sweep.folder / "jobs.json", told | {"jobs": [asdict(j) for j in sweep.jobs]})
+    paths = {"root": str(params.root()), "python": sys.executable, "folder": str(sweep.folder)}
+    store.write_json(sweep.folder / "jobs.json", paths | {"jobs": [asdict(j) for j in sweep.jobs]})
 
 
 def states(sweep: Sweep) -> Iterator[tuple[str, str, str]]:
-    """Of every job its name, `done`, `failed`, `stopped` or `waiting`, and what it last said."""
+    """Yield each job's name, `done`, `failed`, `stopped` or `waiting`, and its error or log."""
     for job in sweep.jobs:
         log = sweep.log(job)
         if run.is_made(params.load(job.file)):
@@ -195,13 +195,13 @@ def states(sweep: Sweep) -> Iterator[tuple[str, str, str]]:
         elif not log.exists():
             yield job.name, "waiting", ""
         else:
-            said = log.read_text("utf-8", errors="replace").strip().splitlines()
-            faults = [line for line in said if line.startswith("error:")]
+            lines = log.read_text("utf-8", errors="replace").strip().splitlines()
+            faults = [line for line in lines if line.startswith("error:")]
             yield job.name, *(("failed", faults[-1]) if faults else ("stopped", str(log)))
 
 
 def command(sweep: Sweep, cluster: str, dry_run: bool, gpus: list[str]) -> list[str]:
-    """Snakemake's command line for this machine, or for a cluster by its profile's folder."""
+    """Return Snakemake's command line for this machine, or a cluster by its profile's folder."""
     root = params.root()
     own = root / ".venv-sweep" / "bin" / "snakemake"
     program = str(own) if own.exists() else shutil.which("snakemake")
@@ -228,7 +228,7 @@ def command(sweep: Sweep, cluster: str, dry_run: bool, gpus: list[str]) -> list[
 
 
 def start(sweep: Sweep, cluster: str = "", dry_run: bool = False) -> int:
-    """Run what is not done yet; Snakemake's exit status. Failures do not stop the other jobs."""
+    """Run what is not done; return Snakemake's exit status. Failures do not stop the other jobs."""
     from . import pin
 
     gpus = [] if cluster else pin.devices()

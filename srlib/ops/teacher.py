@@ -82,12 +82,12 @@ class Report:
 
 
 def template() -> dict:
-    """{"version": 1, "source": …, "system": …, "user": …, "category": …}, as in the asset."""
+    """Load the asset: {"version": 1, "source": …, "system": …, "user": …, "category": …}."""
     return resources.asset("teacher.yaml")
 
 
 def messages(prompt: str, category: str = "") -> list[dict[str, str]]:
-    """The chat messages that put a harmful request to the teacher."""
+    """Return the chat messages that put a harmful request to the teacher."""
     kind = template()["category"].replace("{category}", category) if category else ""
     slots = {"{category}": kind, "{prompt}": prompt}
     asked = re.sub("|".join(slots), lambda slot: slots[slot[0]], template()["user"])
@@ -96,7 +96,7 @@ def messages(prompt: str, category: str = "") -> list[dict[str, str]]:
 
 
 def accept(prompt: str, text: str, finish: str = "stop", max_words: int = MAX_WORDS) -> str:
-    """Why a teacher's reply is no good training row, "" where it is one; the first reason counts.
+    """Give the first reason why a teacher's reply is no good training row, "" where it is one.
 
     "filtered": stopped by the host's content filter (`finish` says so). "truncated": cut at the
     token limit (`finish` is "length") or inside the thought. "no thought": no tags, or nothing in
@@ -150,23 +150,23 @@ def build(
     replies = path.with_name(path.name + ".replies.jsonl")
     store.writable(path.parent)
     with store.lock(replies):
-        made = {record["key"]: record for record in store.read(replies)}
-        todo = {a["key"]: a for a in asks if a["key"] not in made}  # each once
-        fresh = _collect([*todo.values()], teacher, settings, replies, made) if todo else []
-        rows, dropped = _rows(asks, made, teacher.model, max_words)
+        recorded = {record["key"]: record for record in store.read(replies)}
+        todo = {a["key"]: a for a in asks if a["key"] not in recorded}  # each once
+        fresh = _collect([*todo.values()], teacher, settings, replies, recorded) if todo else []
+        rows, dropped = _rows(asks, recorded, teacher.model, max_words)
         used = sum(r.prompt_tokens for r in fresh), sum(r.new_tokens for r in fresh)
-        failed = sum(a["key"] not in made for a in asks)
+        failed = sum(a["key"] not in recorded for a in asks)
         error = next((r.error for r in fresh if r.error), "")
         report = Report(len(asks), len(rows), dropped, len(fresh), failed, *used, error)
         if not rows:
-            way = "mend what failed" if failed else f"read {replies}, use a better teacher"
-            raise UserError(f"nothing was accepted: {report}; {way} and run again")
+            remedy = "mend what failed" if failed else f"read {replies}, use a better teacher"
+            raise UserError(f"nothing was accepted: {report}; {remedy} and run again")
         store.write(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
     return report
 
 
 def _asks(prompts: Sequence[Any], n: int | None, model: str, settings: dict) -> list[dict]:
-    """{id, prompt, category, key} of each prompt; `key` is what its reply is found by."""
+    """Return {id, prompt, category, key} of each prompt; `key` is what its reply is found by."""
     if not prompts:
         raise UserError("there are no prompts to ask the teacher about; give at least one")
     if not 1 <= (len(prompts) if n is None else n) <= len(prompts):
@@ -174,8 +174,8 @@ def _asks(prompts: Sequence[Any], n: int | None, model: str, settings: dict) -> 
     asks = []
     for number, row in enumerate(prompts[:n], start=1):
         values = row if isinstance(row, dict) else vars(row)
-        found = ((k, values.get(k)) for k in ("id", "prompt", "category"))
-        ask = {k: "" if v is None else str(v) for k, v in found}
+        fields = ((k, values.get(k)) for k in ("id", "prompt", "category"))
+        ask = {k: "" if v is None else str(v) for k, v in fields}
         if not ask["id"] or not ask["prompt"].strip():
             raise UserError(f"prompt {number} has no id or no text in `prompt`; give it both")
         made_by = model, template()["version"], messages(ask["prompt"], ask["category"]), settings
@@ -184,7 +184,7 @@ def _asks(prompts: Sequence[Any], n: int | None, model: str, settings: dict) -> 
 
 
 def _collect(todo: list[dict], teacher, settings: dict, path: Path, made: dict) -> list:
-    """Ask; append each reply to `path`, and to `made`, as it comes. Failed ones are not kept."""
+    """Ask; append each reply to `path` and `made` as it comes, failed ones not. Return all."""
     server.check(teacher)
     chats = [messages(a["prompt"], a["category"]) for a in todo]
     replies = []
@@ -206,7 +206,7 @@ def _collect(todo: list[dict], teacher, settings: dict, path: Path, made: dict) 
 def _rows(
     asks: list[dict], made: dict, teacher: str, max_words: int
 ) -> tuple[list[dict], dict[str, int]]:
-    """The accepted rows, in the order of the prompts, and how many were dropped for what."""
+    """Return the accepted rows, in the prompts' order, and how many were dropped by reason."""
     rows, dropped = [], Counter()
     for ask in (a for a in asks if a["key"] in made):
         reply, prompt = made[ask["key"]], ask["prompt"]

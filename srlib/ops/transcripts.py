@@ -54,7 +54,7 @@ _BLOCK = (
 
 
 def redact(text: str, words: int = 8) -> str:
-    """The first `words` words (at most 8 characters each on average), and how many are hidden."""
+    """Cut to the first `words` words (on average at most 8 characters each); count the hidden."""
     every = text.split()
     shown = " ".join(every[:words])[: 8 * words]  # some scripts, and code, have no spaces
     hidden = len(every) - len(shown.split())
@@ -97,7 +97,7 @@ def show(
     n: int | None = None,
     title: str = "",
 ) -> Transcript:
-    """The first `n` records (all for None) as a transcript to end a notebook's cell with.
+    """Return the first `n` records (all for None) as a transcript to end a notebook's cell with.
 
     A record has `prompt`, `answer` (or `text`), and may have `thought`, `label`, `arm`, `data`,
     `kind`, `correct`, `truncated`, and `thought_label` where the thought has a grade of its own.
@@ -118,7 +118,7 @@ def show(
 
 
 def _view(record: Mapping[str, Any], reveal: bool) -> dict[str, Any]:
-    """What may be seen of a record: what is hidden is not kept, so it cannot leak."""
+    """Return what may be seen of a record: what is hidden is not kept, so it cannot leak."""
     missing = ("None", "nan", "<NA>")  # as values; a model may well answer with such a word
     given = {k: v for k, v in record.items() if isinstance(v, str) or str(v) not in missing}
     r = {k: _clean(v) for k, v in given.items()}
@@ -140,10 +140,10 @@ def _view(record: Mapping[str, Any], reveal: bool) -> dict[str, Any]:
     parts["answer"] = cut(r.get("answer", r.get("text", "")), label)
     parts = {k: _shorten(v, _LONG) for k, v in parts.items() if v or k == "answer"}
     if passage := r.get("passage", "").strip():
-        found = {k: v.replace(passage, f"{_BEGIN}{passage}{_END}", 1) for k, v in parts.items()}
-        if found == parts:
-            found["what made the label"] = cut(passage, worst)
-        parts = found
+        marked = {k: v.replace(passage, f"{_BEGIN}{passage}{_END}", 1) for k, v in parts.items()}
+        if marked == parts:
+            marked["what made the label"] = cut(passage, worst)
+        parts = marked
     return {
         "where": [r[k] for k in ("arm", "data") if r.get(k)],
         "chips": chips or [f"no label: {r['reason']}" if r.get("reason") else "no label"],
@@ -161,8 +161,8 @@ def _clean(value: Any) -> str:
 
 
 def _shorten(text: str, limit: int) -> str:
-    more = len(text) - limit
-    return text if more <= 0 else f"{text[:limit]}… [{more:,} more characters]"
+    excess = len(text) - limit
+    return text if excess <= 0 else f"{text[:limit]}… [{excess:,} more characters]"
 
 
 def _escape(text: str) -> str:
@@ -171,7 +171,7 @@ def _escape(text: str) -> str:
 
 
 def _details(view: dict[str, Any]) -> str:
-    """One record, folded: arm, data set, chips and prompt in the line, the texts inside."""
+    """Return a record's folded HTML: arm, data set, chips, prompt in the line, the texts inside."""
     chips = "".join(
         f'<span style="{_CHIP}{_COLOURS.get(c, "#5f5f5f")}">{_escape(c)}</span>'
         for c in view["chips"]

@@ -63,7 +63,7 @@ class Work:
     saved: int = 0
 
     def without(self, made: set[tuple]) -> Work:
-        """The same, without what is made already."""
+        """Return the same work, without what is `made` already."""
         asked = {k: a for k, a in self.asked.items() if k not in made}
         return replace(
             self, asked=asked, trained={k: t for k, t in self.trained.items() if k not in made}
@@ -71,28 +71,28 @@ class Work:
 
 
 def of(values: dict, rows: dict[str, list]) -> Work:
-    """What a notebook with these parameters does; `rows` are those of `preflight.preflight`."""
+    """Return a notebook's work with these parameters; `rows` are those of `preflight.preflight`."""
     if not rows:  # notebook 06, and completions made elsewhere
         return Work()
     known = ("profile", "outputs", "model", "dtype", "align", "seed", "batch_size", "temperature")
-    same = tuple(values[k] for k in known) + tuple(len(r) for r in rows.values())
-    same += tuple(values[f"{kind}_data"] for kind in rows)
+    identity = tuple(values[k] for k in known) + tuple(len(r) for r in rows.values())
+    identity += tuple(values[f"{kind}_data"] for kind in rows)
     room = values.get("long_new_tokens") or values["max_new_tokens"]
     requests = [row.prompt for kind in rows.values() for row in kind]
     asked = {
-        (*same, room, name): _asked(requests, style, room, thinks)
+        (*identity, room, name): _asked(requests, style, room, thinks)
         for name, style, thinks in _conditions(values)
     }
     trained = {
-        (*same, arm.name, arms.recipe(values, arm.seed)): _trained(values, arm)
+        (*identity, arm.name, arms.recipe(values, arm.seed)): _trained(values, arm)
         for arm in arms.of(values)
         if arm.share == 1
     }
-    for method, (one, samples) in _preferred(values, room).items():
-        trained[*same, method] = one
-        asked |= {(*same, method, "samples"): samples} if samples.rows else {}
+    for method, (training, samples) in _preferred(values, room).items():
+        trained[*identity, method] = training
+        asked |= {(*identity, method, "samples"): samples} if samples.rows else {}
     if values["align"]:
-        bases = {(*same, "aligned", seed): _tuning(values, seed) for seed in arms.used(values)}
+        bases = {(*identity, "aligned", seed): _tuning(values, seed) for seed in arms.used(values)}
         trained = bases | trained
     judged, calls = _judged(values, len(asked) * len(rows["harmful"]), room)
     full = values.get("train_method") == "full"
@@ -100,13 +100,13 @@ def of(values: dict, rows: dict[str, list]) -> Work:
 
 
 def _conditions(values: dict) -> list[tuple[str, prompts.Style, bool]]:
-    """Name, style and whether it thinks, of everything that is put all evaluation rows."""
-    plain, made = prompts.direct(), arms.of(values)
+    """Return name, style, and whether it thinks, of each condition given all evaluation rows."""
+    plain, trained_arms = prompts.direct(), arms.of(values)
     bases = arms.used(values) if values["align"] else [values["seed"]]
-    found = [(f"base, {seed}", plain, False) for seed in bases]
-    first = not made and "reasoning_shots" not in values  # notebook 00
+    conditions = [(f"base, {seed}", plain, False) for seed in bases]
+    first = not trained_arms and "reasoning_shots" not in values  # notebook 00
     if values["align"] and (first or "judges" in values):
-        found.append(("as it comes", plain, False))
+        conditions.append(("as it comes", plain, False))
     if "reasoning_shots" in values:
         styles = [prompts.zero_shot_cot()] + [
             prompts.few_shot(k, m, values["layout"])
@@ -114,41 +114,43 @@ def _conditions(values: dict) -> list[tuple[str, prompts.Style, bool]]:
         ]  # fmt: skip
         most = max(values["reasoning_shots"]), max(values["safety_shots"])
         styles.append(prompts.few_shot(most[0], 0, values["layout"], placebo=most[1]))
-        found += [(style.name, style, False) for style in styles]
-    found += [(a.name, plain, bool(trainsets.dialect(a.mixture.task))) for a in made]
-    found += [(name, plain, False) for name in values.get("more_arms", {})]
-    asked = ["tuned under a prompt, and asked"] if values.get("ptst") else []
+        conditions += [(style.name, style, False) for style in styles]
+    conditions += [(a.name, plain, bool(trainsets.dialect(a.mixture.task))) for a in trained_arms]
+    conditions += [(name, plain, False) for name in values.get("more_arms", {})]
+    ptst = ["tuned under a prompt, and asked"] if values.get("ptst") else []
     preferred = [m for m in ("dpo", "grpo") if values.get(f"{m}_rows")]
-    protected = [*values.get("mitigations", []), *asked, *_mended(values), *preferred]
-    return found + [(name, plain, True) for name in protected]
+    protected = [*values.get("mitigations", []), *ptst, *_mended(values), *preferred]
+    return conditions + [(name, plain, True) for name in protected]
 
 
 def _mended(values: dict) -> list[str]:
-    """Notebook 05: the arm with its weights changed, once a method and setting."""
-    found = [f"Safe LoRA {v}" for v in values.get("safe_lora", [])]
-    found += [f"RESTA {g} {p}" for g in values.get("resta", []) for p in values["resta_drops"]]
-    return found + [f"IRR {v}" for v in values.get("irr", [])]
+    """Name notebook 05's edits of the arm's weights, one a method and setting."""
+    names = [f"Safe LoRA {v}" for v in values.get("safe_lora", [])]
+    names += [f"RESTA {g} {p}" for g in values.get("resta", []) for p in values["resta_drops"]]
+    return names + [f"IRR {v}" for v in values.get("irr", [])]
 
 
 def _preferred(values: dict, room: int) -> dict[str, tuple[Trained, Asked]]:
-    """Notebook 05's DPO and GRPO: the training, and the completions that GRPO samples for it. The
-    reference model's pass counts as half a training token."""
-    found, nothing = {}, Asked(0, 0, 0, 0, 0, 0)
+    """Return notebook 05's DPO and GRPO: the training, and the completions that GRPO samples for
+    it. The reference model's pass counts as half a training token."""
+    by_method, nothing = {}, Asked(0, 0, 0, 0, 0, 0)
     if values.get("dpo_rows"):
         pairs = values["dpo_rows"] + values["dpo_benign"]
         tokens = 1.5 * values["dpo_epochs"] * pairs * (THOUGHT * room + 2 * ANSWER)
         micro = 2 * (values["dpo_micro_batch"] or values["dpo_batch_size"])  # both sides
-        told = Trained(tokens, room, micro, values["lora_r"], values["lora_layers"])
-        found["dpo"] = told, nothing
+        training = Trained(tokens, room, micro, values["lora_r"], values["lora_layers"])
+        by_method["dpo"] = training, nothing
     if values.get("grpo_rows"):
         prompts_ = sum(values[f"grpo_{kind}"] for kind in ("rows", "benign", "reasoning"))
         n = math.ceil(values["grpo_epochs"] * prompts_ * values["grpo_num_generations"])
         room, read = values["grpo_max_new_tokens"], n * (CHAT + 50)
         written = n * THOUGHT * room
         micro = values["grpo_micro_batch"] or values["grpo_batch_size"]
-        told = Trained(1.5 * (read + written), room, micro, values["lora_r"], values["lora_layers"])
-        found["grpo"] = told, Asked(n, read, CHAT + 50, 0, written, room)
-    return found
+        training = Trained(
+            1.5 * (read + written), room, micro, values["lora_r"], values["lora_layers"]
+        )
+        by_method["grpo"] = training, Asked(n, read, CHAT + 50, 0, written, room)
+    return by_method
 
 
 def _asked(requests: list[str], style: prompts.Style, room: int, long: bool) -> Asked:
@@ -166,8 +168,8 @@ def _trained(values: dict, arm: arms.Arm) -> Trained:
         tokens = PLAIN + (PLAIN_THOUGHT if trainsets.dialect(mixture.task) else 0)
         total += mixture.plain * tokens
     if mixture.n_safety:
-        each, more = _lengths(mixture.safety, mixture.n_safety, mixture.seed)
-        total, longest = total + mixture.n_safety * each, max(longest, more)
+        each, longest_safety = _lengths(mixture.safety, mixture.n_safety, mixture.seed)
+        total, longest = total + mixture.n_safety * each, max(longest, longest_safety)
     longest = recipe.max_length if recipe.packing else min(longest, recipe.max_length)
     micro, rank = recipe.micro_batch or recipe.batch_size, recipe.lora_r
     rank = 0 if recipe.method == "full" else rank
@@ -176,7 +178,7 @@ def _trained(values: dict, arm: arms.Arm) -> Trained:
 
 @cache
 def _lengths(name: str, n: int, seed: int, english: bool = False) -> tuple[float, float]:
-    """Tokens of a set's mean and of its longest row, of the first few."""
+    """Return the tokens of a set's mean and longest row, among its first `SAMPLE`."""
     rows = trainsets.load(name, min(n, SAMPLE), seed, english=english).examples
     sizes = [(len(e.prompt) + len(e.thought) + len(e.answer)) / CHARS + CHAT for e in rows]
     return sum(sizes) / len(sizes), max(sizes)
@@ -184,20 +186,20 @@ def _lengths(name: str, n: int, seed: int, english: bool = False) -> tuple[float
 
 def _tuning(values: dict, seed: int) -> Trained:
     rows = mixtures.aligned_rows(preflight.safety_tuning(values), seed)
-    told = [r["prompt"][-1]["content"] + r["completion"][0]["content"] for r in rows]
-    sizes = [len(text) / CHARS + CHAT for text in told]
+    texts = [r["prompt"][-1]["content"] + r["completion"][0]["content"] for r in rows]
+    sizes = [len(text) / CHARS + CHAT for text in texts]
     total = values["tune_epochs"] * sum(sizes)
     return Trained(total, max(sizes), values["tune_batch"], 16)
 
 
 def _judged(values: dict, completions: int, room: int) -> tuple[dict[str, Asked], int]:
-    """What each judge that is loaded here is asked, and how many requests go to servers."""
-    here, calls, n = {}, 0, PARTS * completions
-    for name, told in values.get("judges", {}).items():
-        model, address = judges.parsed(name, told, values["judge_address"])
+    """Return what each judge loaded here is asked, and how many requests go to servers."""
+    asked, calls, n = {}, 0, PARTS * completions
+    for name, settings in values.get("judges", {}).items():
+        model, address = judges.parsed(name, settings, values["judge_address"])
         if address:
             calls += n
         else:
             read = n * (JUDGED + THOUGHT * room / 2)
-            here[model] = Asked(n, read, JUDGED + room, 0, 8.0 * n, 100)
-    return here, calls
+            asked[model] = Asked(n, read, JUDGED + room, 0, 8.0 * n, 100)
+    return asked, calls

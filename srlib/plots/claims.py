@@ -45,8 +45,8 @@ def before_after(
     """Draw a dumbbell a metric and data set that both arms have, with intervals; `show`: which."""
     keys = ["metric", "data"]
     require(metrics, *keys, "arm", "value", "n", "low", "high")
-    kept = metrics if show is None else metrics[metrics["metric"].isin(show)]
-    sides = [unique(kept[kept["arm"] == arm], *keys) for arm in (before, after)]
+    selected = metrics if show is None else metrics[metrics["metric"].isin(show)]
+    sides = [unique(selected[selected["arm"] == arm], *keys) for arm in (before, after)]
     both = sides[0].merge(sides[1], on=keys, suffixes=("", "_after"))
     if both.empty:
         raise UserError(f"{before!r} and {after!r} share no metric: name two arms of the table")
@@ -77,7 +77,7 @@ ARROWS = {"up": "↑", "down": "↓"}
 
 
 def _rule(c) -> tuple[str, float | None]:
-    """A claim's measures with arrows (where it says that they go), and its smallest effect."""
+    """Return a claim's measures with arrows (where it says they go), and its smallest effect."""
     try:
         ways, smallest = measures(c.claim), claim(c.claim)["smallest"]
     except UserError:  # a claim of the user's own
@@ -91,7 +91,7 @@ def _numbers(c, prefix: str = "") -> str:
 
 
 def _words(c) -> str:
-    """What stands beside a claim: verdict, reason, numbers."""
+    """Return what stands beside a claim: verdict, reason, numbers."""
     p = "" if np.isnan(c.p_holm) else f", p = {c.p_holm:.3f}"
     words = c.verdict + (", p < 0.001" if c.p_holm < 0.001 else p)
     for reason in (c.why, c.note):

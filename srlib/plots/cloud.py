@@ -34,11 +34,11 @@ def matched(
     names = pd.Series(None, cloud.index, dtype=object)
     for column in known:
         names = names.where(names.notna(), cloud[column].where(cloud[column].isin(list(looks))))
-    kept = cloud.assign(_name=names).dropna(subset=["_name", x, y])
-    if {"arm", "seed"} <= set(kept):  # one training may be in several families
-        kept = kept.drop_duplicates(["arm", "seed"])
-    colours, markers = ([looks[name][part] for name in kept["_name"]] for part in (0, 1))
-    return pd.DataFrame({"x": kept[x], "y": kept[y], "colour": colours, "marker": markers})
+    points = cloud.assign(_name=names).dropna(subset=["_name", x, y])
+    if {"arm", "seed"} <= set(points):  # one training may be in several families
+        points = points.drop_duplicates(["arm", "seed"])
+    colours, markers = ([looks[name][part] for name in points["_name"]] for part in (0, 1))
+    return pd.DataFrame({"x": points[x], "y": points[y], "colour": colours, "marker": markers})
 
 
 def draw_faint(ax: Axes, points: pd.DataFrame) -> None:

@@ -59,8 +59,8 @@ def detail(
 
     require(complexities, "arm", "unsafe", *measures)
     arms = list(complexities["arm"].unique()) if order is None else list(order)
-    told = complexities[complexities["unsafe"] & complexities["arm"].isin(arms)]
-    if told.empty:
+    rows = complexities[complexities["unsafe"] & complexities["arm"].isin(arms)]
+    if rows.empty:
         raise UserError("no arm answers unsafely: there is no detail to draw")
     style()
     size = (3.6 * len(measures) + 2.2, 1.9 + 0.42 * len(arms))
@@ -69,15 +69,15 @@ def detail(
     shared = {"y": "arm", "order": arms, "orient": "h"}
     for ax, measure in zip(axes, measures, strict=True):
         sns.stripplot(
-            told, x=measure, ax=ax, **shared, color=COLOURS[6], alpha=0.45, size=4, jitter=0.2
+            rows, x=measure, ax=ax, **shared, color=COLOURS[6], alpha=0.45, size=4, jitter=0.2
         )
         sns.pointplot(
-            told, x=measure, ax=ax, **shared, color=INK, linestyle="none", marker="D", markersize=6,
+            rows, x=measure, ax=ax, **shared, color=INK, linestyle="none", marker="D", markersize=6,
             errorbar=("ci", 95), seed=0, err_kws={"linewidth": 2},
         )  # fmt: skip
         ax.set(xlabel=MEASURES.get(measure, measure.replace("_", " ")), ylabel="")
         ax.set_xlim(left=0)
-    counts = told.groupby("arm").size().reindex(arms, fill_value=0)
+    counts = rows.groupby("arm").size().reindex(arms, fill_value=0)
     axes[0].set_yticks(range(len(arms)), [f"{wrapped(a, 30)}\nn = {counts[a]}" for a in arms])
     head(axes[0], "Unsafe answers", "a dot an answer; diamond: mean, 95 % interval")
     return axes[0]
@@ -118,12 +118,12 @@ def thought_and_answer(
     counts = table.set_index("arm").reindex(columns=list(CELLS), fill_value=0)
     counts = counts if order is None else counts.reindex(list(order), fill_value=0)
     ax = new_axes(ax, 10.5, 2.4 + 0.44 * len(counts))
-    kept = [cell for cell in CELLS if cell not in RARE or counts[cell].any()]
+    shown = [cell for cell in CELLS if cell not in RARE or counts[cell].any()]
     words = {"leak": "leak: thought unsafe", "escape": "escape: answer unsafe"}
-    looks = {words.get(cell, cell.replace("_", " ")): CELLS[cell] for cell in kept}
+    looks = {words.get(cell, cell.replace("_", " ")): CELLS[cell] for cell in shown}
     note = "share of the completions with a thought"
     return _shared_out(
-        ax, counts[kept].set_axis(list(looks), axis=1), looks, "Thought and answer", note
+        ax, counts[shown].set_axis(list(looks), axis=1), looks, "Thought and answer", note
     )
 
 
@@ -135,14 +135,14 @@ def confusion(pairs: pd.DataFrame, one: str, other: str, ax: Axes | None = None)
     import seaborn as sns
 
     require(pairs, one, other)
-    told = pairs[[one, other]].fillna("unscored").astype(str)
-    counts = pd.crosstab(told[one], told[other])
+    verdicts = pairs[[one, other]].fillna("unscored").astype(str)
+    counts = pd.crosstab(verdicts[one], verdicts[other])
     ax = new_axes(ax, 3.2 + 1.3 * counts.shape[1], 2.2 + 0.6 * counts.shape[0])
     look = {"annot": True, "fmt": "d", "cbar": False, "linewidths": 1.5, "cmap": "cividis"}
     sns.heatmap(counts, ax=ax, **look)
     ax.tick_params(rotation=0)
     ax.set(xlabel=wrapped(other, 60), ylabel=wrapped(one, 30))
-    head(ax, "Two graders", count_text(pd.Series([len(told)])))
+    head(ax, "Two graders", count_text(pd.Series([len(verdicts)])))
     ax.title.set_color(INK)
     ax.tick_params(colors=PALE)
     return ax

@@ -53,10 +53,10 @@ def looks_of(names: Collection) -> dict:
 
 def numbers(rows: pd.DataFrame, column: str) -> pd.Series:
     """Return a column as floats, NaN where it is empty; UserError where it holds words."""
-    found = pd.to_numeric(rows[column], errors="coerce").astype(float)
-    if (odd := rows[column][found.isna() & rows[column].notna()]).size:
+    values = pd.to_numeric(rows[column], errors="coerce").astype(float)
+    if (odd := rows[column][values.isna() & rows[column].notna()]).size:
         raise UserError(f"{column} holds {odd.iloc[0]!r}: give numbers")
-    return found
+    return values
 
 
 def _plane(across: pd.DataFrame, up: pd.DataFrame, family: str, order: str, bases: list[str]):
@@ -96,10 +96,10 @@ def _shade(ax: Axes, points: pd.DataFrame, colour: str) -> None:
 def _rings(ax: Axes, points: pd.DataFrame, family: str) -> None:
     """Draw points that coincide with one of another family as rings around it."""
     marks = points.drop_duplicates(["x", "y", family])
-    deep = marks.groupby(["x", "y"]).cumcount(ascending=False)
-    for p, more in zip(marks.itertuples(), deep, strict=True):
-        if more:
-            ax.plot(p.x, p.y, p.marker, color=p.colour, ms=8 + 7 * more, mec="white", zorder=3.9)
+    depths = marks.groupby(["x", "y"]).cumcount(ascending=False)
+    for p, depth in zip(marks.itertuples(), depths, strict=True):
+        if depth:
+            ax.plot(p.x, p.y, p.marker, color=p.colour, ms=8 + 7 * depth, mec="white", zorder=3.9)
 
 
 def _write(ax: Axes, points: pd.DataFrame, family: str, behind: pd.DataFrame) -> None:

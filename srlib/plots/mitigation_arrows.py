@@ -51,32 +51,32 @@ def mitigations(
     require(found, "arm", "family", "accuracy", "safety", "over_refusal", "added", "frontier")
     require(found, "unsafe", "unsafe_low", "unsafe_high", "moved")
     numbered = found.assign(number=[str(n) for n in range(1, len(found) + 1)])
-    made = numbered[numbered["accuracy"].notna()]
-    if made.empty:
+    scored = numbered[numbered["accuracy"].notna()]
+    if scored.empty:
         raise UserError("no mitigation to draw: evaluate one at least")
-    if made["accuracy_high"].max() > 1.06 * xmax:
+    if scored["accuracy_high"].max() > 1.06 * xmax:
         raise UserError(f"xmax={xmax} cuts off an interval: raise it")
     rows = _rows(numbered)
     ax = new_axes(ax, 13.5, max(7.0, 1.9 + LINE * rows["lines"].sum()))
     draw_plane(ax, (0, xmax), (0, 1))
-    corners = _staircase(ax, made)
-    for p in made.itertuples():
+    corners = _staircase(ax, scored)
+    for p in scored.itertuples():
         ax.hlines(p.safety, p.accuracy_low, p.accuracy_high, PALE, lw=0.8, alpha=0.45, zorder=2)
         ax.vlines(p.accuracy, p.safety_low, p.safety_high, PALE, lw=0.8, alpha=0.45, zorder=2)
     look = {"cmap": "cividis", "vmin": 0, "vmax": 1, "edgecolors": "white", "linewidths": 0.9}
     discs = ax.scatter(
-        made["accuracy"], made["safety"], s=_sizes(made["added"]), c=made["over_refusal"],
+        scored["accuracy"], scored["safety"], s=_sizes(scored["added"]), c=scored["over_refusal"],
         zorder=4, **look,
     )  # fmt: skip
     bar = ax.figure.colorbar(discs, ax=ax, location="bottom", shrink=0.5, aspect=40, pad=0.02)
     bar.set_label(metric_name("over_refusal_rate"))
     bar.ax.xaxis.set_major_formatter(PERCENT)
     ax.set(xlabel=metric_name("exact_match"), ylabel=metric_name("refusal_rate"))
-    low, high = made["added"].min(), made["added"].max()
+    low, high = scored["added"].min(), scored["added"].max()
     note = f"size: tokens added a prompt, {low:+.0f} to {high:+.0f}; lines: 95 % intervals"
     head(ax, title, note.replace("-", "−") + "; dashed: the frontier")
     _attacks(ax.inset_axes(BESIDE), rows)
-    _number(ax, made, corners)
+    _number(ax, scored, corners)
     return ax
 
 

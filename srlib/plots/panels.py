@@ -55,10 +55,10 @@ def measured(
     require(metrics, x, hue, "arm", "data")
     if base is not None and base not in set(metrics["arm"]):
         raise UserError(f"base={base!r} is not in the table: name an arm that is")
-    kept = metrics[metrics["data"].isin(data)] if data else metrics
+    selected = metrics[metrics["data"].isin(data)] if data else metrics
     tables = []
     for measure in measures:
-        rows = pick(kept, measure, None, "data")
+        rows = pick(selected, measure, None, "data")
         rows = rows.assign(**{x: numbers(rows, x)}).dropna(subset="value")
         arms = rows[rows["arm"] != base].dropna(subset=[x, hue])
         if arms.empty:
@@ -93,9 +93,9 @@ def _places(sizes: np.ndarray) -> tuple[np.ndarray, str]:
     0 has no logarithm: it stands one doubling left of the smallest size. Sizes too close to be
     written below the axis stand evenly spaced instead.
     """
-    some, at, scale = sizes[sizes > 0], sizes, ""
-    if sizes[0] >= 0 and len(some) > 1 and some[-1] >= 4 * some[0]:
-        at, scale = np.log2(np.where(sizes > 0, sizes, some[0] / 2)), ", log scale"
+    positive, at, scale = sizes[sizes > 0], sizes, ""
+    if sizes[0] >= 0 and len(positive) > 1 and positive[-1] >= 4 * positive[0]:
+        at, scale = np.log2(np.where(sizes > 0, sizes, positive[0] / 2)), ", log scale"
     if len(at) > 1 and np.diff(at).min() < 0.08 * np.ptp(at):
         return np.arange(len(at), dtype=float), ", evenly spaced"
     return at, scale
@@ -179,19 +179,19 @@ def _entries(
 ) -> dict[str, Line2D]:
     """Return the key of `growth`: values of hue, the base, strokes of measures that share a panel,
     and what stands alone."""
-    found = {str(name): Line2D([], [], **_stroke(look, 0), ms=8) for name, look in looks.items()}
+    entries = {str(name): Line2D([], [], **_stroke(look, 0), ms=8) for name, look in looks.items()}
     if base is not None:
         began = any(alone[x].notna().any() for _, alone in tables.values())
         look = _stroke(START, 0) if began else {"color": PALE, "ls": DASHED}
-        found[base] = Line2D([], [], **look)
+        entries[base] = Line2D([], [], **look)
     plain = {"color": PALE, "marker": "o", "ls": "-", "ms": 8}
     for group in groups:
         strokes = {metric_name(m): _stroke(plain, i) for i, m in enumerate(group)}
-        found |= {n: Line2D([], [], **s) for n, s in strokes.items() if len(group) > 1}
+        entries |= {n: Line2D([], [], **s) for n, s in strokes.items() if len(group) > 1}
     lines = [line for rows, _ in tables.values() for _, line in rows.groupby(hue, sort=False)]
     if not all(_joined(line, x).all() for line in lines):
-        found["another training"] = Line2D([], [], **plain | ALONE)
-    return found
+        entries["another training"] = Line2D([], [], **plain | ALONE)
+    return entries
 
 
 def growth(

@@ -35,12 +35,12 @@ def _apart(points: pd.DataFrame, named: Collection | None) -> tuple[pd.DataFrame
 
     Groups that hold a named point have the colours; all others are grey.
     """
-    told = dict(named) if isinstance(named, Mapping) else {name: name for name in named or ()}
-    if named is not None and not told:
+    labels = dict(named) if isinstance(named, Mapping) else {name: name for name in named or ()}
+    if named is not None and not labels:
         raise UserError("named is empty: name an arm of the figure, or leave it out to name all")
-    if missing := [name for name in told if name not in set(points["name"])]:
+    if missing := [name for name in labels if name not in set(points["name"])]:
         raise UserError(f"named {missing[0]!r} is not in the figure: name an arm that is")
-    front = points if named is None else points[points["name"].isin(list(told))]
+    front = points if named is None else points[points["name"].isin(list(labels))]
     looks = looks_of(front["group"].unique())
     front, behind = (
         part.assign(
@@ -50,7 +50,7 @@ def _apart(points: pd.DataFrame, named: Collection | None) -> tuple[pd.DataFrame
         for part in (front, points.drop(front.index))
     )
     front = front.sort_values("group", key=lambda g: pd.factorize(g)[0], kind="stable")
-    return front.assign(name=front["name"].map(lambda name: told.get(name, name))), behind
+    return front.assign(name=front["name"].map(lambda name: labels.get(name, name))), behind
 
 
 def _check_ends(points: pd.DataFrame, xmax: float, ymin: float, ymax: float) -> None:
@@ -101,11 +101,11 @@ def trade_off(
     looks = {n: look[i] for c in ("name", "group") for i, n in enumerate(points[c])}
     trainings = matched(cloud, looks, (*([hue] if hue else []), "family", "arm"), x, y)
     behind = pd.concat([part[["x", "y", "colour", "marker"]] for part in (others, trainings)])
-    more = [entry("other arms")] if len(others) else []
-    more += [entry("reference trainings")] if len(trainings) else []
+    extra_entries = [entry("other arms")] if len(others) else []
+    extra_entries += [entry("reference trainings")] if len(trainings) else []
     direct, entries = len(points) <= 8, len(points) + points["group"].nunique()
     height = 6.5 if direct else max(7.2, 1 + 0.22 * entries)
-    ax = new_axes(ax, 11 if hue or not direct else 9.5 if more else 7.5, height)
+    ax = new_axes(ax, 11 if hue or not direct else 9.5 if extra_entries else 7.5, height)
     draw_plane(ax, reach((0, xmax), behind["x"]), reach((ymin, ymax), behind["y"]))
     names = [across["data"].iloc[0], up["data"].iloc[0]]
     x_label(ax, f"{metric_name(x)}  ({names[0]})")
@@ -117,5 +117,5 @@ def trade_off(
     draw_faint(ax, behind)
     draw_points(ax, points, arrows_from)
     far = None if not direct else [] if named is None else FAR
-    name_points(ax, points, hue, far, behind[["x", "y"]].to_numpy(float), more)
+    name_points(ax, points, hue, far, behind[["x", "y"]].to_numpy(float), extra_entries)
     return ax

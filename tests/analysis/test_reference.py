@@ -55,6 +55,19 @@ def test_a_training_that_two_notebooks_kept_counts_once(kept):
     pd.testing.assert_frame_equal(reference.trainings(folder=kept), once)
 
 
+def test_a_seed_on_another_machine_is_another_training(kept):
+    file = kept / "study/graded.csv"
+    here = pd.read_csv(file).assign(machine="here")
+    there = here[here["arm"] == "long ×536"].assign(machine="there", correct=True)
+    pd.concat([here, there]).to_csv(file, index=False)
+    table = reference.trainings(folder=kept, amount=0, share=1)
+    assert table.set_index(["machine", "seed"])["exact_match"].to_dict() == {
+        ("here", 0): 0.5,
+        ("here", 3): 1.0,
+        ("there", 0): 1.0,
+    }
+
+
 def test_rows_are_picked_by_a_value_or_several(kept):
     assert len(reference.trainings(folder=kept, share=1, amount=0)) == 2
     assert set(reference.trainings(folder=kept, family=["direct", "other"])["amount"]) == {8}
