@@ -38,7 +38,7 @@ class Arm:
     share: float = 1.0
 
     def columns(self) -> dict:
-        """Give what a graded table says of the arm."""
+        """Return the columns that describe the arm in a graded table."""
         return {
             "set": self.mixture.task,
             "family": self.family,
@@ -66,13 +66,13 @@ MIXTURE = {"english": "english", "system": "train_system", "seed": "train_seeds"
 
 
 def recipe(values: dict, seed: int) -> finetune.Recipe:
-    """The arms' hyper-parameters out of a notebook's. Raises UserError as Recipe does."""
+    """Return the arms' hyper-parameters out of a notebook's. Raises UserError as Recipe does."""
     fields = {field: values[name] for field, name in RECIPE.items()}
     return finetune.Recipe(**fields, lora_targets=tuple(values["lora_targets"]), seed=seed)
 
 
 def used(values: dict) -> list[int]:
-    """Give the seeds of the trainings that a notebook has a part in: notebook 05 takes the first
+    """Return the seeds of the trainings that a notebook has a part in: notebook 05 takes the first
     alone, and one without arms has the aligned base's."""
     return [*dict.fromkeys(arm.seed for arm in of(values))] or seeds(values)[:1]
 
@@ -82,44 +82,46 @@ def agree(files: Iterable[params.ParamFile]) -> None:
 
     Raises UserError for the first that is not: it names the two files and the parameter.
     """
-    made: dict[tuple, tuple] = {}
+    settings_by_place: dict[tuple, tuple] = {}
     for file in files:
         try:
             mine = _making(file.values)
         except UserError as error:
             raise UserError(f"{file.path}: {error}") from error
-        for name, how in mine.items():
+        for name, after in mine.items():
             place = file.values["outputs"], file.values["profile"], name
-            first, before = made.setdefault(place, (file.path, how))
-            for key in [k for k in before | how if before.get(k) != how.get(k)][:1]:
+            first, before = settings_by_place.setdefault(place, (file.path, after))
+            for key in [k for k in before | after if before.get(k) != after.get(k)][:1]:
                 raise UserError(
                     f"{first} and {file.path} make the arm {name!r} in two ways: {key} is "
-                    f"{before.get(key)} in the first and {how.get(key)} in the second; give both "
+                    f"{before.get(key)} in the first and {after.get(key)} in the second; give both "
                     "the same, or the second a profile of its own"
                 )
 
 
 def _making(values: dict) -> dict[str, dict]:
-    """What makes each arm of a notebook, the aligned base among them, by parameter."""
+    """Return what makes each arm of a notebook, the aligned base among them, by parameter."""
     if not values.get("model") or values.get("completions"):
         return {}
     start = {k: values.get(k, "") for k in ("model", "align", "dtype", "train_launch")}
-    found = {}
+    settings_by_arm = {}
     if values["align"]:
         start |= {k: v for k, v in values.items() if k.startswith("tune_")}
         start["seed"] = seeds(values)[0]
-        found["aligned"] = start
+        settings_by_arm["aligned"] = start
     for arm in of(values):
-        how, mixture = recipe(values, 0).settings(), asdict(arm.mixture)
-        told = {RECIPE.get(k, k): v for k, v in how.items()} | {"train_seeds": arm.seed}
+        fields, mixture = recipe(values, 0).settings(), asdict(arm.mixture)
+        training = {RECIPE.get(k, k): v for k, v in fields.items()} | {"train_seeds": arm.seed}
         source = "direct_data" if arm.mixture.form == "direct" else "reflective_data"
         names = MIXTURE | {"safety": source}
-        found[arm.name] = start | told | {names.get(k, k): v for k, v in mixture.items()}
-    return found
+        settings_by_arm[arm.name] = (
+            start | training | {names.get(k, k): v for k, v in mixture.items()}
+        )
+    return settings_by_arm
 
 
 def of(values: dict) -> list[Arm]:
-    """The arms of a notebook's parameters; [] for a notebook without fine-tuned arms."""
+    """Return the arms of a notebook's parameters; [] for a notebook without fine-tuned arms."""
     if "short_sets" in values:
         return finetuning(values)
     if "data_forms" in values:
@@ -128,8 +130,8 @@ def of(values: dict) -> list[Arm]:
 
 
 def mitigated(values: dict) -> list[Arm]:
-    """Notebook 05: the long-CoT set alone, with safety rows in each of `data_forms`, and, with
-    `ptst`, alone under the safety prompt. The first seed only."""
+    """Return notebook 05's arms: the long-CoT set alone, with safety rows in each of `data_forms`,
+    and, with `ptst`, alone under the safety prompt. The first seed only."""
     if values["data_rows"] < 1:
         raise UserError(f"data_rows is {values['data_rows']}; give at least 1")
     seed = seeds(values)[0]
@@ -146,7 +148,7 @@ def mitigated(values: dict) -> list[Arm]:
 
 
 def _mixture(values: dict, name: str, seed: int, n: int = 0) -> Mixture:
-    """`n` rows of a set (`n_train` by default), with as large a share of plain instructions."""
+    """Mix `n` rows of a set (`n_train` by default) with as large a share of plain instructions."""
     whole = values["n_train"]
     n = n or whole
     return Mixture(
@@ -165,21 +167,21 @@ def _name(mixture: Mixture, values: dict, seed: int, share: float = 1.0) -> str:
 
 
 def whole(arm: Arm, values: dict) -> Arm:
-    """Give the arm that a part of a training is a part of; itself where it is none."""
+    """Return the arm that a part of a training is a part of; itself where it is none."""
     if arm.share == 1:
         return arm
     return replace(arm, name=_name(arm.mixture, values, arm.seed), share=1.0)
 
 
 def of_seed(values: dict, seed: int) -> str:
-    """Give what the name of an arm, or of the base, ends with for its seed: "" for the first."""
+    """Return what the name of an arm, or of the base, ends with for its seed: "" for the first."""
     return f", seed {seed}" if seed != seeds(values)[0] else ""
 
 
 def finetuning(values: dict) -> list[Arm]:
-    """Notebooks 02 and 04: every set at `n_train` rows. Of the `growth_sets` also other amounts:
-    after the shares `dose` of their training, which costs no further one, and `growth` rows, each
-    a training of its own."""
+    """Return the arms of notebooks 02 and 04: every set at `n_train` rows. Of the `growth_sets`
+    also other amounts: after the shares `dose` of their training, which costs no further one, and
+    `growth` rows, each a training of its own."""
     sets = {name: "short" for name in values["short_sets"]}
     sets |= {name: "long CoT" for name in values["long_sets"]}
     grown = values.get("growth_sets", [])  # 04 has none
@@ -221,7 +223,7 @@ def _check_dose(dose: list[float], values: dict) -> None:
 
 
 def safety(values: dict) -> list[Arm]:
-    """Notebook 03: the long-CoT set alone, then with safety rows in both forms.
+    """Return notebook 03's arms: the long-CoT set alone, then with safety rows in both forms.
 
     The amount `safety_at` is trained with every seed; the other `safety_rows`, and the further
     forms at `safety_at`, with the first.

@@ -50,9 +50,9 @@ class Study:
         self._aligned: dict[str, dict] = {}  # name -> card
         names = ("batch_size", "temperature", "seed")
         longest = values.get("long_new_tokens") or values["max_new_tokens"]
-        told = {name: values[name] for name in names}
-        told |= {"batch_size": 0} if serving.asked(values) else {}
-        self.settings = asking.Settings(max_new_tokens=longest, **told)
+        settings = {name: values[name] for name in names}
+        settings |= {"batch_size": 0} if serving.asked(values) else {}
+        self.settings = asking.Settings(max_new_tokens=longest, **settings)
 
     @cached_property
     def _base(self) -> loading.LM:
@@ -61,11 +61,11 @@ class Study:
         return lm
 
     def base(self) -> loading.LM:
-        """The model as it comes."""
+        """Return the model as it comes, before any tuning here."""
         return self._base
 
     def aligned(self, seed: int | None = None) -> loading.LM:
-        """Give the model after a safety tuning with a seed (the first of the trainings'), made
+        """Return the model after a safety tuning with a seed (the first of the trainings'), made
         once; as it comes where `align` is off."""
         if not self.values["align"]:
             return self._base
@@ -83,15 +83,15 @@ class Study:
 
     @property
     def made_safe(self) -> list[str]:
-        """The names of the aligned bases that this run has loaded."""
+        """Return the names of the aligned bases that this run has loaded."""
         return list(self._aligned)
 
     def base_name(self, seed: int) -> str:
-        """Give what tables call the aligned base of a seed."""
+        """Return the name that tables give the aligned base of a seed."""
         return f"aligned base{arms.of_seed(self.values, seed)}"
 
     def _start(self, seed: int) -> finetune.Base:
-        """What arms start from: the model, with the safety tuning where `align` is on."""
+        """Return what arms start from: the model, with the safety tuning where `align` is on."""
         v, plain = self.values, finetune.Base(self.values["model"])
         if not v["align"]:
             return plain
@@ -100,12 +100,12 @@ class Study:
                 epochs=v["tune_epochs"], rate=v["tune_rate"], batch_size=v["tune_batch"], seed=seed
             )
             name = f"aligned{arms.of_seed(v, seed)}"
-            made = self._train(name, plain, self.tuning(seed), recipe)
-            self._starts[seed] = finetune.tuned(plain, made, recipe)
+            folder = self._train(name, plain, self.tuning(seed), recipe)
+            self._starts[seed] = finetune.tuned(plain, folder, recipe)
         return self._starts[seed]
 
     def tuning(self, seed: int | None = None) -> list[dict]:
-        """Give the training rows of the aligned base of a seed, by default the first."""
+        """Return the training rows of the aligned base of a seed, by default the first."""
         seed = self._first if seed is None else seed
         return mixtures.aligned_rows(safety_tuning(self.values), seed)
 
@@ -122,7 +122,7 @@ class Study:
         return loading.tokenizer(self.values["model"], self.outputs)
 
     def mixed(self, arm: arms.Arm) -> mixtures.Built:
-        """The training rows of an arm, none of which is an evaluation row."""
+        """Return the training rows of an arm, none of which is an evaluation row."""
         if arm.mixture not in self._mixed:
             asked = [row.prompt for rows in self.rows.values() for row in rows]
             self._mixed[arm.mixture] = mixtures.build(
@@ -131,14 +131,14 @@ class Study:
         return self._mixed[arm.mixture]
 
     def safety_rows(self, n: int) -> list[dict]:
-        """Give `n` harmful requests with refusals of `direct_data` as training rows, drawn by the
+        """Return `n` harmful requests with refusals of `direct_data` as training rows, drawn by the
         seed of the first trainings."""
         v, asked = self.values, [row.prompt for rows in self.rows.values() for row in rows]
         mixture = mixtures.Mixture("", 0, v["direct_data"], n, "direct", seed=self._first)
         return mixtures.build(mixture, asked).rows
 
     def plan(self, wanted: list[arms.Arm]):
-        """What the arms will be trained on, a row an arm, before any is: rows, tokens, left out.
+        """Return what arms will be trained on, a row an arm, before any is: rows, tokens, left out.
 
         Raises UserError where rows are longer than `train_max_length` and that is to be an error.
         """
@@ -156,8 +156,8 @@ class Study:
         return pd.DataFrame(table)
 
     def base_of(self, arm: arms.Arm | None = None, aligned: bool = True) -> finetune.Base:
-        """What a model is made of: an arm, fine-tuned from the aligned base if it is not there yet;
-        without an arm the aligned base, or the model before its safety tuning."""
+        """Return what a model is made of: an arm, fine-tuned from the aligned base if it is not
+        there yet; without an arm the aligned base, or the model before its safety tuning."""
         if arm is None:
             before = finetune.Base(self.values.get("unaligned_model") or self.values["model"])
             return self._start(self._first) if aligned else before
@@ -168,24 +168,25 @@ class Study:
         return finetune.tuned(start, finetune.part_folder(folder, arm.share), recipe)
 
     def preferred(self, arm: arms.Arm, method: str) -> finetune.Base:
-        """Give an arm trained further by `dpo` or `grpo` (`srlib.training.preferences`), made once.
-        Raises `preference_rows.TooFewPairsError` where the arm gives DPO too little to reject."""
+        """Return an arm trained further by `dpo` or `grpo` (`srlib.training.preferences`), made
+        once. Raises `preference_rows.TooFewPairsError` where the arm gives DPO too little to
+        reject."""
         v, base, name = self.values, self.base_of(arm), preferences.name(arm.name, method)
         rows = preference_rows.rows_of(
             method, v, [r.prompt for k in self.rows for r in self.rows[k]]
         )
-        told = {}
+        details = {}
         if method == "dpo":
             file = self.run.base / "completions" / f"{store.slug(arm.name)}--to-reject.jsonl"
             lm = self.load(base, arm.name)
             with self.run.spending("answering"):
-                how = {"balance": v["dpo_balance"], "least": v["dpo_least"]}
-                made = preference_rows.pairs(rows, lm, self.settings, file, **how)
-            rows, told = made.rows, {"kept": made.kept, "left_out": made.left_out}
+                options = {"balance": v["dpo_balance"], "least": v["dpo_least"]}
+                pairs = preference_rows.pairs(rows, lm, self.settings, file, **options)
+            rows, details = pairs.rows, {"kept": pairs.kept, "left_out": pairs.left_out}
         place = (self.run.base, self.outputs, v["dtype"])
         with self.run.spending("training"):
             folder = preferences.train(name, base, rows, preferences.of(v)[method], *place)
-        self._note(name, folder, told)
+        self._note(name, folder, details)
         store.give_back()
         return finetune.tuned(base, folder, finetune.Recipe())
 
@@ -197,22 +198,22 @@ class Study:
         self.run.note(arms=self.trained, data=dict(sources.revisions))
 
     def load(self, base: finetune.Base, name: str) -> loading.LM:
-        """A model out of what it is made of, or with a server in its place, as that knows it."""
+        """Load a model from what it is made of; with a server, return the one served for it."""
         if serving.asked(self.values):
-            told = (self.values, {name: base}, self.outputs, self.run.base)
-            return serving.require(*told)[name]
+            arguments = (self.values, {name: base}, self.outputs, self.run.base)
+            return serving.require(*arguments)[name]
         with self.run.spending("loading"):
             return resident.lend(
                 base.model, self.outputs, self.values["dtype"], base.adapters, name
             )
 
     def finetuned(self, arm: arms.Arm) -> loading.LM:
-        """The model of an arm, fine-tuned from the aligned base if it is not there yet."""
+        """Return the model of an arm, fine-tuned from the aligned base if it is not there yet."""
         return self.load(self.base_of(arm), arm.name)
 
     def answer(self, arm: arms.Arm | None = None, seed: int | None = None):
-        """Every evaluation row put to an arm, or to the aligned base of a seed: a graded DataFrame
-        with what the arm is (set, family, rows, share, amount, form, seed)."""
+        """Put every evaluation row to an arm, or to the aligned base of a seed; return a graded
+        DataFrame with what the arm is (set, family, rows, share, amount, form, seed)."""
         if arm is None:
             lm, seed = self.aligned(seed), self._first if seed is None else seed
             return self.ask(lm, prompts.direct(), lm.name).assign(**arms.BASE | {"seed": seed})
@@ -221,18 +222,18 @@ class Study:
         return self.ask(self.finetuned(arm), style, arm.name).assign(**arm.columns())
 
     def serve(self) -> None:
-        """Make all that is to be served, the aligned base and the arms, and see that the server has
-        it: UserError as `served.require` raises it, for all of them at once."""
+        """Make all that is to be served, the aligned base and the arms, and check that the server
+        has it: UserError as `served.require` raises it, for all of them at once."""
         bases = arms.used(self.values) if self.values["align"] else []
         wanted = {self.base_name(seed): self._start(seed) for seed in bases}
         wanted |= {arm.name: self.base_of(arm) for arm in arms.of(self.values)}
         for name, folder in self.values.get("more_arms", {}).items():
             wanted[name] = finetune.Base(self.values["model"], (place(folder),))
-        found = serving.require(self.values, wanted, self.outputs, self.run.base)
-        self.run.note(served={name: lm.said for name, lm in found.items()})
+        models_by_name = serving.require(self.values, wanted, self.outputs, self.run.base)
+        self.run.note(served={name: lm.said for name, lm in models_by_name.items()})
 
     def losses(self):
-        """The training loss of every fine-tuned arm, a row a step: arm, step, tokens, loss."""
+        """Return every fine-tuned arm's training loss, a row a step: arm, step, tokens, loss."""
         import pandas as pd
 
         table = []
@@ -247,27 +248,29 @@ class Study:
         return pd.DataFrame(table, columns=["arm", "step", "tokens", "loss"])
 
     def reference(self, **kept):
-        """Give the kept study's trainings (`reference.trainings`, which says what `kept` picks), to
-        draw behind this run's points: a DataFrame; None where this run has another model or data,
-        or nothing is kept."""
+        """Return the kept study's trainings (`reference.trainings`, which says what `kept` picks),
+        to draw behind this run's points: a DataFrame; None where this run has another model or
+        data, or nothing is kept."""
         from ..analysis import reference  # pandas
 
         same = all(self.values[name] == value for name, value in reference.MADE_WITH.items())
         return reference.trainings(**kept) if same else None
 
     def judge(self, rows, parts=judges.PARTS) -> dict:
-        """What each judge of the parameters says of a table's rows: judge -> `judges.grade`."""
-        folder, found = self.run.base / "judged", {}
+        """Return what the parameters' judges say of a table's rows: judge -> `judges.grade`."""
+        folder, judged = self.run.base / "judged", {}
         for judge in judges.of(self.values):
             file = folder / f"{store.slug(judge.grader)}.jsonl"
-            told = (rows, judge, file, self.outputs, parts, self.values["dtype"])
-            found[judge.grader] = judges.grade(*told)
-        used = {g: {"verdicts": len(t), "tokens": int(t["tokens"].sum())} for g, t in found.items()}
+            arguments = (rows, judge, file, self.outputs, parts, self.values["dtype"])
+            judged[judge.grader] = judges.grade(*arguments)
+        used = {
+            g: {"verdicts": len(t), "tokens": int(t["tokens"].sum())} for g, t in judged.items()
+        }
         self.run.note(judged=[*self.run.facts.get("judged", []), used] if used else [])
-        return found
+        return judged
 
     def elsewhere(self, name: str):
-        """Every evaluation row put to an adapter made elsewhere for `model` (see `more_arms`)."""
+        """Put every evaluation row to an adapter made elsewhere for `model` (see `more_arms`)."""
         folder = place(self.values["more_arms"][name])
         source = finetune.Base(self.values["model"], (folder,))
         lm = self.load(source, name)
@@ -276,15 +279,15 @@ class Study:
         )
 
     def mitigated(self, lm: loading.LM, mitigation: prompted.Mitigation):
-        """Every evaluation row put to a model under a mitigation: a graded DataFrame."""
+        """Put every evaluation row to a model under a mitigation; return a graded DataFrame."""
         return self.ask(lm, mitigation.style, mitigation.name, mitigation=mitigation)
 
     def ask(
         self, lm: loading.LM, style: prompts.Style, arm: str = "", kinds=evalsets.KINDS,
         mitigation=None
     ):  # fmt: skip
-        """Every evaluation row put to a model in one style: a graded DataFrame, arm by default
-        the style's name."""
+        """Put every evaluation row to a model in one style; return a graded DataFrame, arm by
+        default the style's name."""
         import pandas as pd
 
         rows = [row for kind in kinds for row in self.rows[kind]]
@@ -296,8 +299,8 @@ class Study:
             if mitigation is None:
                 records = engine.complete(lm, requests, self.settings, path, label)
             else:
-                told = (requests, self.settings, path.parent, mitigation, label)
-                records = prompted.complete(lm, *told)
+                arguments = (requests, self.settings, path.parent, mitigation, label)
+                records = prompted.complete(lm, *arguments)
         store.give_back()
         with self.run.spending("grading"):
             grades = offline.grade(
@@ -310,8 +313,8 @@ class Study:
         return self.counted(pd.DataFrame(table))
 
     def counted(self, graded):
-        """The graded table; how many of its completions have no verdict, and why, is printed and
-        kept in run.json."""
+        """Return the graded table; print how many of its completions have no verdict, and why, and
+        keep that in run.json."""
         from ..metrics import without_verdict
 
         lines = [

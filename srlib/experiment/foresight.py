@@ -32,8 +32,8 @@ def check(values: dict, prompts_of: list[str], outputs) -> None:
         if values.get(name):
             raise UserError(f"{name} is for an arm of `completions`, which names no file: name one")
     _growth(values)
-    made = arms.of(values)
-    taken = {"base", "aligned base", values["model"], *(arm.name for arm in made)}
+    tuned_arms = arms.of(values)
+    taken = {"base", "aligned base", values["model"], *(arm.name for arm in tuned_arms)}
     if clash := taken & set(values.get("more_arms", {})):
         raise UserError(f"more_arms names {min(clash)!r}, which is another arm of this run: rename")
     if "reflective_form" in values:  # notebook 03 shows a row in every form
@@ -41,7 +41,7 @@ def check(values: dict, prompts_of: list[str], outputs) -> None:
         for form in mixtures.FORMS:
             mixtures.in_form(row, form)
     _edits(values, prompts_of)
-    if made and values["train_method"] == "lora":
+    if tuned_arms and values["train_method"] == "lora":
         _adapters(values, outputs)
     if 0 < values.get("dpo_rows", 0) < values.get("dpo_least", 0):
         raise UserError(
@@ -55,7 +55,7 @@ def check(values: dict, prompts_of: list[str], outputs) -> None:
 
 
 def _growth(values: dict) -> None:
-    """Notebook 02 compares a short and a long-CoT set as they grow."""
+    """Check that notebook 02 can compare a short and a long-CoT set as they grow."""
     grown = values.get("growth_sets")
     if grown is not None and not (values["growth"] or values["dose"]):
         raise UserError(
@@ -71,7 +71,7 @@ def _growth(values: dict) -> None:
 
 
 def _edits(values: dict, prompts_of: list[str]) -> None:
-    """Notebook 05's methods that edit weights need the model from before its safety tuning."""
+    """Check that notebook 05's edits of weights have the model from before its safety tuning."""
     if not (edits := [name for name in WEIGHTS if values.get(name)]):
         return
     if not (values["align"] or values["unaligned_model"]):
@@ -82,12 +82,12 @@ def _edits(values: dict, prompts_of: list[str]) -> None:
     if values["resta"] and not values["resta_drops"]:
         raise UserError("resta_drops is empty, so that resta does nothing: give 0.0 for without")
     if values["irr"]:
-        told, seed = (values["direct_data"], values["irr_rows"], "direct"), arms.seeds(values)[0]
-        mixtures.build(mixtures.Mixture("", 0, *told, seed=seed), prompts_of)
+        safety, seed = (values["direct_data"], values["irr_rows"], "direct"), arms.seeds(values)[0]
+        mixtures.build(mixtures.Mixture("", 0, *safety, seed=seed), prompts_of)
 
 
 def _adapters(values: dict, outputs) -> None:
-    """The layers and modules that adapters are to be put on are there, and so are Safe LoRA's."""
+    """Check that the layers and modules that adapters, and Safe LoRA, are to change are there."""
     share, targets = values["lora_layers"], values["lora_targets"]
     number = values.get("safe_lora_mode") == "number" and values["safe_lora"]
     if share == 1 and targets == ["all-linear"] and not number:

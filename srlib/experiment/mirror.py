@@ -49,26 +49,27 @@ class Wanted:
 
 
 def wanted(values: Iterable[dict], with_models: bool = False) -> list[Wanted]:
-    """What notebooks with these parameters read that is not embedded and no file of your own."""
-    found = []
-    for told in values:
-        named = [told.get(name) or [] for name in SETS]
+    """Return the published sets, and with `with_models` the models, that notebooks with these
+    parameters read: nothing embedded, no file of your own."""
+    items = []
+    for parameters in values:
+        named = [parameters.get(name) or [] for name in SETS]
         for name in [n for one in named for n in ([one] if isinstance(one, str) else one)]:
             if name in evalsets.PUBLISHED:
                 p = evalsets.PUBLISHED[name]
-                found.append(Wanted(p.hub, p.split, p.config, p.revision))
+                items.append(Wanted(p.hub, p.split, p.config, p.revision))
             elif name in trainsets.SETS:
                 s = trainsets.SETS[name]
-                found.append(Wanted(s.hub, "train", s.config, s.revision, s.file))
-        found += map(Wanted, _models(told) if with_models else [])
-    return list(dict.fromkeys(found))
+                items.append(Wanted(s.hub, "train", s.config, s.revision, s.file))
+        items += map(Wanted, _models(parameters) if with_models else [])
+    return list(dict.fromkeys(items))
 
 
 def _models(values: dict) -> list[str]:
-    """The hub ids of a notebook's models, judges that are loaded here among them."""
+    """Return the hub ids of a notebook's models, judges that are loaded here among them."""
     named = [values.get(name, "") for name in ("model", "unaligned_model")]
-    for name, told in values.get("judges", {}).items():
-        model, address = judges.parsed(name, told, values["judge_address"])
+    for name, setting in values.get("judges", {}).items():
+        model, address = judges.parsed(name, setting, values["judge_address"])
         named += [] if address else [model]
     return [m for m in named if m.count("/") == 1 and not params.place(m).is_dir()]
 
@@ -80,19 +81,19 @@ def write(asked: list[Wanted], folder: Path) -> tuple[dict[str, dict], dict[str,
     does not keep the others from being fetched.
     """
     store.writable(folder)
-    kept, missing = store.read_json(folder / sources.MANIFEST).get("files", {}), {}
+    entries, missing = store.read_json(folder / sources.MANIFEST).get("files", {}), {}
     for one in asked:
-        mine = {k: v for k, v in kept.items() if k == one.place or k.startswith(one.place + "/")}
+        mine = {k: v for k, v in entries.items() if k == one.place or k.startswith(one.place + "/")}
         if mine and all(fault(folder / k, v) is None for k, v in mine.items()):
             continue
         try:
-            made = _rows(one, folder) if one.split else _model(one, folder)
+            new_entries = _rows(one, folder) if one.split else _model(one, folder)
         except UserError as error:
             missing[one.hub] = str(error)
             continue
-        kept = {k: v for k, v in kept.items() if k not in mine} | made
-        store.write_json(folder / sources.MANIFEST, {"files": kept})
-    return kept, missing
+        entries = {k: v for k, v in entries.items() if k not in mine} | new_entries
+        store.write_json(folder / sources.MANIFEST, {"files": entries})
+    return entries, missing
 
 
 def _rows(one: Wanted, folder: Path) -> dict[str, dict]:
@@ -101,58 +102,58 @@ def _rows(one: Wanted, folder: Path) -> dict[str, dict]:
     store.write(folder / one.place, "".join(lines))
     revision = sources.revisions[one.hub]
     if revision == "mirror":  # another one: what that knows
-        told = sources.carried(f"{one.hub.replace('/', '__')}/{one.split}.jsonl")
-        about = {k: told.get(k, UNKNOWN) for k in ("revision", "licence")}
+        entry = sources.carried(f"{one.hub.replace('/', '__')}/{one.split}.jsonl")
+        about = {k: entry.get(k, UNKNOWN) for k in ("revision", "licence")}
     else:
         about = {"revision": revision, "licence": _licence("dataset", one.hub)}
     return {one.place: _entry(folder / one.place, one, about) | {"rows": len(records)}}
 
 
 def _model(one: Wanted, folder: Path) -> dict[str, dict]:
-    """A model's files, from the hub or its cache; weights as safetensors only."""
+    """Fetch a model's files, from the hub or its cache; weights as safetensors only."""
     from huggingface_hub import snapshot_download
 
     commit = loading.commit_of(one.hub)
     try:
-        there = Path(snapshot_download(one.hub, revision=commit, allow_patterns=WEIGHTS))
+        snapshot = Path(snapshot_download(one.hub, revision=commit, allow_patterns=WEIGHTS))
     except Exception as error:  # no network shows as many types, from several libraries
         raise UserError(
             f"model {one.hub!r} could not be fetched from huggingface.co/{one.hub} "
             f"({type(error).__name__}): type the command again to go on"
         ) from error
-    files = [f for f in sorted(there.rglob("*")) if any(fnmatch(f.name, w) for w in WEIGHTS)]
+    files = [f for f in sorted(snapshot.rglob("*")) if any(fnmatch(f.name, w) for w in WEIGHTS)]
     if not any(f.suffix == ".safetensors" for f in files):
         raise UserError(f"model {one.hub!r} has no *.safetensors, and nothing else is loaded here")
     shutil.rmtree(folder / one.place, ignore_errors=True)
-    about, made = {"revision": commit, "licence": _licence("model", one.hub)}, {}
+    about, entries = {"revision": commit, "licence": _licence("model", one.hub)}, {}
     for file in files:
-        place = f"{one.place}/{file.relative_to(there).as_posix()}"
+        place = f"{one.place}/{file.relative_to(snapshot).as_posix()}"
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         with store.full_disk(folder / place):
             shutil.copyfile(file, folder / place)  # what a cache's links point to
-        made[place] = _entry(folder / place, one, about)
-    return made
+        entries[place] = _entry(folder / place, one, about)
+    return entries
 
 
 def _licence(kind: str, hub: str) -> str:
-    """What the page's card says; "not stated" where it says nothing, or cannot be asked."""
+    """Return the licence on the page's card; "not stated" where it has none, or cannot be asked."""
     from huggingface_hub import HfApi
 
     try:
         ask = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
-        told = (ask(hub, timeout=20).card_data or {}).get("license")
+        licence = (ask(hub, timeout=20).card_data or {}).get("license")
     except Exception:  # the rows are here: a page that cannot be asked is no reason to lose them
-        told = None
-    return ", ".join(told) if isinstance(told, list) else str(told or UNKNOWN)
+        licence = None
+    return ", ".join(licence) if isinstance(licence, list) else str(licence or UNKNOWN)
 
 
 def _entry(path: Path, one: Wanted, about: dict) -> dict:
-    told = {"hub": one.hub, "kind": "data" if one.split else "model", **about}
-    return told | {"bytes": path.stat().st_size, "sha256": store.file_digest(path, 64)}
+    entry = {"hub": one.hub, "kind": "data" if one.split else "model", **about}
+    return entry | {"bytes": path.stat().st_size, "sha256": store.file_digest(path, 64)}
 
 
 def fault(path: Path, entry: dict) -> str | None:
-    """What is wrong with a file of the manifest: None, "missing" or "changed"."""
+    """Return what is wrong with a file of the manifest: None, "missing" or "changed"."""
     if not path.is_file():
         return "missing"
     same = path.stat().st_size == entry["bytes"]
@@ -160,34 +161,38 @@ def fault(path: Path, entry: dict) -> str | None:
 
 
 def verify(folder: Path) -> dict[str, dict]:
-    """The manifest's entries. Raises UserError where it is missing, or a file is not as it says."""
-    kept = store.read_json(folder / sources.MANIFEST).get("files")
-    if not kept:
+    """Return the manifest's entries. Raises UserError where it or a file is missing, or changed."""
+    entries = store.read_json(folder / sources.MANIFEST).get("files")
+    if not entries:
         raise UserError(
             f"{folder} has no {sources.MANIFEST}: fill it with `python -m srlib mirror PROFILE`"
         )
-    faults = {place: why for place, told in kept.items() if (why := fault(folder / place, told))}
+    faults = {
+        place: why for place, entry in entries.items() if (why := fault(folder / place, entry))
+    }
     if faults:
         named = "; ".join(f"{place} is {why}" for place, why in list(faults.items())[:3])
         more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise UserError(
-            f"{len(faults)} of {len(kept)} files in {folder}: {named}{more}: carry them again"
+            f"{len(faults)} of {len(entries)} files in {folder}: {named}{more}: carry them again"
         )
-    return kept
+    return entries
 
 
 def shown(kept: dict[str, dict]) -> str:
-    """The manifest as text, a line a data file or model, with its licence."""
+    """Return the manifest as text, a line a data file or model, with its licence."""
     lines, done = [], set()
-    for place, told in sorted(kept.items()):
-        if told["kind"] == "model":
-            if told["hub"] in done:
+    for place, entry in sorted(kept.items()):
+        if entry["kind"] == "model":
+            if entry["hub"] in done:
                 continue
-            done.add(told["hub"])
-            mine = [e for e in kept.values() if e["hub"] == told["hub"] and e["kind"] == "model"]
+            done.add(entry["hub"])
+            mine = [e for e in kept.values() if e["hub"] == entry["hub"] and e["kind"] == "model"]
             what = f"{sum(e['bytes'] for e in mine) / 1e9:.1f} GB in {len(mine)} files"
         else:
-            what = f"{told['rows']:,} rows, sha256 {told['sha256'][:12]}…"
-        name = told["hub"] if told["kind"] == "model" else place
-        lines.append(f"{name}: {what}; revision {told['revision'][:12]}; licence {told['licence']}")
+            what = f"{entry['rows']:,} rows, sha256 {entry['sha256'][:12]}…"
+        name = entry["hub"] if entry["kind"] == "model" else place
+        lines.append(
+            f"{name}: {what}; revision {entry['revision'][:12]}; licence {entry['licence']}"
+        )
     return "\n".join(lines)

@@ -62,18 +62,18 @@ def preflight(values: dict) -> dict[str, list[evalsets.Row]]:
     for k in values.get("reasoning_shots", []):
         for m in values.get("safety_shots", []):
             prompts.few_shot(k, m, values.get("layout", "turns"))
-    made = arms.of(values)
-    for arm in made:
+    tuned_arms = arms.of(values)
+    for arm in tuned_arms:
         arms.recipe(values, arm.seed).split(processes)
     trained = {f"the aligned base, seed {seed}": rows for seed, rows in tunings.items()}
-    for mixture in apart(arm.mixture for arm in made):
+    for mixture in apart(arm.mixture for arm in tuned_arms):
         built = mixtures.build(mixture, prompts_of)
         trained[mixture.task or mixture.safety] = built.rows
         _apart_from_base(mixture, built.examples, tunings.get(mixture.seed, ()))
     if trained and values["model"] != loading.EMBEDDED:
         words = loading.tokenizer(values["model"], outputs)
-        for name, some in trained.items():
-            templates.check(name, words, some)
+        for name, training_rows in trained.items():
+            templates.check(name, words, training_rows)
     for method in preferences.of(values):
         preference_rows.rows_of(method, values, prompts_of)
     for name in values.get("mitigations", []):
@@ -87,7 +87,7 @@ def preflight(values: dict) -> dict[str, list[evalsets.Row]]:
 
 
 def _apart_from_base(mixture: mixtures.Mixture, examples: list, tuning: Iterable[dict]) -> None:
-    """Raises UserError where a row of an arm is a row of its base, too, or nearly: such an arm goes
+    """Raise UserError where a row of an arm is a row of its base, too, or nearly: such an arm goes
     on with what its base was taught, and does not compare with one that learns something new."""
     near = mixtures.matcher(tuple(row["prompt"][0]["content"] for row in tuning))
     shared = [e for e in examples if near(e.prompt)]
@@ -127,15 +127,16 @@ def undecidable(notebook: str, values: dict, rows: dict[str, list[evalsets.Row]]
 
 
 def _kind(measure: str) -> str:
-    """The kind of rows that a measure is of."""
+    """Return the kind of rows that a measure is of."""
     from ..metrics import MEASURES
 
     return next(kind for kind, measures in MEASURES.items() if measure in measures)
 
 
 def apart(asked: Iterable[mixtures.Mixture]) -> list[mixtures.Mixture]:
-    """What to build to know that all these mixtures can be: task rows and safety rows apart, and of
-    those that differ only in how many the most, as fewer are its beginning."""
+    """Return the mixtures to build to know that all of these can be built: task rows and safety
+    rows apart, and of those that differ only in how many rows they have the largest, as a smaller
+    one is its beginning."""
 
     def counts(mixture):
         return mixture.n, mixture.tokens, mixture.plain, mixture.n_safety
@@ -151,6 +152,6 @@ def apart(asked: Iterable[mixtures.Mixture]) -> list[mixtures.Mixture]:
 
 
 def safety_tuning(values: dict) -> mixtures.Safety:
-    """Give how many rows of each kind the aligned base is tuned on, out of the parameters."""
+    """Return how many rows of each kind the aligned base is tuned on, out of the parameters."""
     names = ("refusals", "lookalikes", "instructions")
     return mixtures.Safety(**{name: values[f"tune_{name}"] for name in names})

@@ -49,8 +49,8 @@ class Run:
 
     @contextmanager
     def spending(self, on: str):
-        """Within: time that counts as spent `on` this (loading, training, answering, grading); what
-        is spent inside on something else counts as that alone."""
+        """Count the time within as spent `on` this (loading, training, answering, grading); what is
+        spent inside on something else counts as that alone."""
         others, began = sum(self.spent.values()), time.time()
         try:
             yield
@@ -96,8 +96,8 @@ class Run:
 
 
 def made_by(notebook: str, values: dict) -> dict[str, str]:
-    """Digests of what makes a run: the notebook's cells, its parameters, this package (but not how
-    the report's pages look), the libraries, and the content of every file that it reads."""
+    """Return digests of what makes a run: the notebook's cells, its parameters, this package (but
+    not how the report's pages look), the libraries, and the content of every file that it reads."""
     cells = json.loads((root() / "notebooks" / f"{notebook}.ipynb").read_text("utf-8"))["cells"]
     source = ["".join(c["source"]) for c in cells]
     asks = re.search(r"\b(labelled|refusal_check|agreement\.load)\(", "".join(source))
@@ -114,33 +114,33 @@ def made_by(notebook: str, values: dict) -> dict[str, str]:
 
 
 def _labelled() -> str:
-    """A digest of the labelled completions that the local mirror holds."""
+    """Return a digest of the labelled completions that the local mirror holds."""
     from ..grading import agreement
 
     return digest(agreement.load().to_dict("records"))
 
 
 def files(values: dict) -> dict[str, str]:
-    """The content of what a notebook's parameters name: digests of files, of the folders of models
-    and adapters, and of published sets and models in the local mirror."""
+    """Return the content of what a notebook's parameters name: digests of files, of the folders of
+    models and adapters, and of published sets and models in the local mirror."""
     from . import mirror
 
     asked = {k: v for k, v in values.items() if k not in ("outputs", "profile", "profiles")}
-    found = {text: told for text in _texts(asked) if (told := _content(text))}
+    digests = {text: identity for text in _texts(asked) if (identity := _content(text))}
     launch = params.root() / "params/accelerate" / f"{values.get('train_launch')}.yaml"
-    found |= {launch.name: file_digest(launch)} if launch.is_file() else {}
+    digests |= {launch.name: file_digest(launch)} if launch.is_file() else {}
     if folder := sources.mirror():
         for one in mirror.wanted([values], with_models=True):
             if (folder / one.place).is_file():
-                found[one.place] = file_digest(folder / one.place)
-            elif told := sources.carried_model(one.hub):
-                found[one.place] = told[1]
-    return found
+                digests[one.place] = file_digest(folder / one.place)
+            elif identity := sources.carried_model(one.hub):
+                digests[one.place] = identity[1]
+    return digests
 
 
 def _content(text: str) -> str:
-    """A digest of the file, or of the folder with a model or an adapter, that a text names; ""
-    where it names none."""
+    """Return a digest of the file, or of the folder with a model or an adapter, that a text names;
+    "" where it names none."""
     name = text.partition(" @ ")[0].strip()  # a model at a server's address
     with contextlib.suppress(OSError, RuntimeError, ValueError):  # no name of a file at all
         path = place(name)
@@ -155,7 +155,7 @@ _CONFIGS = ("config.json", "adapter_config.json")
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in nested lists and dicts of parameters."""
+    """Yield every text in nested lists and dicts of parameters."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):

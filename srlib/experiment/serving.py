@@ -26,12 +26,12 @@ WEIGHTS = ("safe_lora", "resta", "irr")  # notebook 05's methods that edit weigh
 
 
 def asked(values: dict) -> bool:
-    """Whether completions are to come from a server."""
+    """Return whether completions are to come from a server."""
     return values.get("backend") == "server"
 
 
 def trains(values: dict) -> bool:
-    """Whether the model's weights are needed here, to train something of it or to name it."""
+    """Return whether the model's weights are needed here, to train or name something of it."""
     return bool(values["align"] or arms.of(values) or values.get("more_arms"))
 
 
@@ -43,9 +43,9 @@ def preflight(values: dict, outputs: Path) -> None:
         raise UserError(f"backend is {values['backend']!r}; use local or server")
     if not asked(values):
         return
-    made = arms.of(values)
-    known = ["aligned base", values["model"], *(a.name for a in made)]
-    known += [preferences.name(made[0].name, method) for method in preferences.of(values)]
+    tuned_arms = arms.of(values)
+    known = ["aligned base", values["model"], *(a.name for a in tuned_arms)]
+    known += [preferences.name(tuned_arms[0].name, method) for method in preferences.of(values)]
     known += values.get("more_arms", {})
     if stray := [name for name in values["served_as"] if name not in known]:
         hint = meant(stray[0], known) or f"; it may name {', '.join(known)}"
@@ -72,30 +72,30 @@ def preflight(values: dict, outputs: Path) -> None:
 
 
 def as_it_comes(values: dict) -> bool:
-    """Whether a notebook asks the model before its safety tuning, too: 00 and 04 do."""
+    """Return whether a notebook asks the model before its safety tuning, too: 00 and 04 do."""
     few = not {"layout", "n_train"} & set(values)
     return not values["align"] or few or "judges" in values
 
 
 def _at(values: dict, name: str, usual: str) -> server.Server:
-    """The server of a model, with the model's name there."""
+    """Return the server of a model, with the model's name there."""
     if not values["address"]:
         raise UserError("backend is server, but address is empty; name one that ends in /v1")
-    told, own, address = values["served_as"].get(name, usual).partition(" @ ")
+    model, own, address = values["served_as"].get(name, usual).partition(" @ ")
     place = address.strip() if own else values["address"]
     limits = values["concurrency"], values["timeout"], values["retries"]
-    return server.Server(place, told.strip(), *limits)
+    return server.Server(place, model.strip(), *limits)
 
 
 def require(
     values: dict, wanted: dict[str, Base], outputs: Path, profile: Path
 ) -> dict[str, Served]:
-    """The models, by name, as their servers know them.
+    """Return the models, by name, as their servers know them.
 
     Raises UserError where one is lacking, which names all that are and how to serve them, and where
     a folder that a server names can be looked at and holds other weights.
     """
-    listed, found, lacking = {}, {}, {}
+    listed, served, lacking = {}, {}, {}
     for name, base in wanted.items():
         where = _at(values, name, export.name(base, outputs))
         if where.address not in listed:
@@ -114,10 +114,10 @@ def require(
             )
         own = base.adapters or base.model != values["model"]
         mark = base.fingerprint(outputs) if own else export.seen(folder)
-        found[name] = Served(name, where, said, mark, values["model"], outputs)
+        served[name] = Served(name, where, said, mark, values["model"], outputs)
     if lacking:
         raise _lacking(lacking, listed, wanted, outputs, profile)
-    return found
+    return served
 
 
 def _lacking(lacking, listed, wanted, outputs, profile) -> UserError:

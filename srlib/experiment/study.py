@@ -67,8 +67,8 @@ class Study:
         began = self.runs.set_index(["profile", "notebook"])["started"].rename("_began")
         rows = self.metrics.join(began, on=["profile", "notebook"])
         latest = rows.sort_values("_began", kind="stable").drop_duplicates(SAME, keep="last")
-        kept = self.metrics.merge(latest[[*SAME, "value"]])
-        return kept.drop_duplicates(SAME).reset_index(drop=True)
+        latest_rows = self.metrics.merge(latest[[*SAME, "value"]])
+        return latest_rows.drop_duplicates(SAME).reset_index(drop=True)
 
     def plane(self, profile: str = "") -> pd.DataFrame:
         """Return the rows for `plots.trade_off(…, hue="kind of arm", label="name")`: one profile's
@@ -86,11 +86,11 @@ class Study:
 
     def minutes(self) -> pd.DataFrame:
         """Return where the minutes of each run went (training, answering, loading, grading, all
-        else, whole), and its peak memory in GiB. What a run found made cost it nothing."""
+        else, whole), and its peak memory in GiB. What was there before a run cost it nothing."""
         spent = pd.DataFrame(self.runs["spent"].tolist(), index=self.runs.index, columns=SPENT)
         spent, whole = spent.astype(float).fillna(0.0) / 60, self.runs["seconds"] / 60
-        told = {"all else": whole - spent.sum(axis=1), "whole": whole}
-        table = self.runs[["profile", "notebook"]].join(spent).assign(**told)
+        totals = {"all else": whole - spent.sum(axis=1), "whole": whole}
+        table = self.runs[["profile", "notebook"]].join(spent).assign(**totals)
         return table.assign(peak_gib=self.runs["peak_gib"])
 
     def completions(self, texts: bool = False) -> pd.DataFrame:
@@ -104,8 +104,8 @@ class Study:
             asked = study_runs.asked([folder / notebook for notebook in mine])
             for path in sorted(folder.glob("completions/*.jsonl")):
                 keys = asked.get(f"completions/{path.name}", ())
-                found = study_runs.completions(path, texts) if keys else ()
-                rows += [{"profile": profile} | r for r in found if r["key"] in keys]
+                records = study_runs.completions(path, texts) if keys else ()
+                rows += [{"profile": profile} | r for r in records if r["key"] in keys]
         columns = ["profile", "file", "key", "id", "data", "model", "new_tokens", "finish"]
         return pd.DataFrame(rows, columns=[*columns, "text"] if texts else columns)
 
@@ -148,8 +148,8 @@ def load(outputs: str | Path, profiles: str | Sequence[str]) -> Study:
             if why:
                 missing[f"{profile}/{notebook}"] = why
             else:
-                told = {"profile": profile, "notebook": notebook}
-                rows.append(told | study_runs.row(record, folder / notebook))
+                names = {"profile": profile, "notebook": notebook}
+                rows.append(names | study_runs.row(record, folder / notebook))
     runs = pd.DataFrame(rows, columns=RUN)
     metrics, claims = (study_runs.together(folders, runs, name) for name in study_runs.FILES)
     return Study(runs, study_runs.with_making(metrics, folders), claims, missing, folders)
@@ -163,12 +163,12 @@ def start(notebook: str, parameters) -> Study:
     values = parameters.as_dict()
     preflight(values)
     outputs, profiles = _asked(values)
-    found = load(outputs, profiles)
-    if found.runs.empty:
-        raise UserError(nothing(*found.folders.values()))
+    study = load(outputs, profiles)
+    if study.runs.empty:
+        raise UserError(nothing(*study.folders.values()))
     run = provenance.Run(notebook, values, outputs)
-    run.note(reads=found.digests(), missing=found.missing)
-    return replace(found, run=run)
+    run.note(reads=study.digests(), missing=study.missing)
+    return replace(study, run=run)
 
 
 def preflight(values: dict) -> None:
@@ -183,12 +183,12 @@ def preflight(values: dict) -> None:
 
 
 def reads(values: dict) -> dict[str, str]:
-    """What a run with these parameters would read now (`Study.digests`)."""
+    """Return digests of what a run with these parameters would read now (`Study.digests`)."""
     return load(*_asked(values)).digests()
 
 
 def nothing(*folders: Path) -> str:
-    """A UserError's words where no run is finished."""
+    """Return a UserError's words where no run is finished."""
     where, names = " or ".join(map(str, folders)), " ".join(f.name for f in folders)
     return f"no finished run in {where}: run `python -m srlib run {names}` first"
 
@@ -202,7 +202,7 @@ def _records(rows: pd.DataFrame) -> list[dict]:
 
 
 def _kind(row: dict) -> str:
-    """What kind of arm a row of the metrics is about, in the words of the figures."""
+    """Return what kind of arm a row of the metrics is about, in the words of the figures."""
     family, prompted = row.get("family", ""), row.get("k", 0) + row.get("m", 0) > 0
     if prompted or row["arm"] == "zero-shot CoT":
         return "safety-aware prompts" if row.get("m") else "reasoning prompts"
@@ -218,10 +218,10 @@ def _kinds_in_order(kinds: pd.Series) -> pd.Series:
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
-    """A name a point: the arm's own, with what tells it from another of the same name."""
+    """Return each point's name: the arm's, with what tells it from another of the same name."""
     points = rows[["made", *study_runs.HOW]].astype(str).agg(" ".join, axis=1)
     name = rows["arm"].astype(str)
     tokens, notebook = rows["new_tokens"].astype(str) + " tokens", rows["notebook"].str[:2]
-    for more in (", " + tokens, ", " + notebook):
-        name = name.where(points.groupby(name).transform("nunique") < 2, name + more)
+    for suffix in (", " + tokens, ", " + notebook):
+        name = name.where(points.groupby(name).transform("nunique") < 2, name + suffix)
     return name.tolist()

@@ -29,12 +29,12 @@ HOW = ["new_tokens", "temperature", "sample_seed"]  # how an arm was asked
 
 
 def notebooks() -> set[str]:
-    """The project's notebooks, by name."""
+    """Return the names of the project's notebooks."""
     return {path.stem for path in (params.root() / "notebooks").glob("[0-9]*.ipynb")}
 
 
 def record_of(folder: Path) -> tuple[dict, str]:
-    """A run's record, and why it cannot be used: "" where it can."""
+    """Return a run's record, and why it cannot be used: "" where it can."""
     if not (folder / "run.json").exists():
         return {}, "not run"
     record = store.read_json(folder / "run.json")
@@ -51,7 +51,7 @@ def record_of(folder: Path) -> tuple[dict, str]:
 
 
 def _whole(path: Path, columns: Sequence[str]) -> bool:
-    """Whether a table has its columns, and as many cells in each row."""
+    """Return whether a table has its columns, and as many cells in each row."""
     try:
         text = path.read_text("utf-8")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
@@ -65,8 +65,8 @@ def _whole(path: Path, columns: Sequence[str]) -> bool:
 
 
 def row(record: dict, folder: Path) -> dict:
-    """What `Study.runs` says of a run: its record, and its folder in the profile's."""
-    told, aligned = record["parameters"], record.get("aligned") or {}
+    """Return what `Study.runs` says of a run. record: its run.json; folder: where that lies."""
+    parameters, aligned = record["parameters"], record.get("aligned") or {}
     tuned = store.read_json(folder.parent / "arms" / str(aligned.get("folder")) / "run.json")
     base = record.get("base") or tuned.get("base") or {}
     files = [folder / name for name in ("run.json", *FILES)]
@@ -74,52 +74,54 @@ def row(record: dict, folder: Path) -> dict:
     return {
         **{k: record.get(k) for k in ("status", "started", "seconds", "commit", "peak_gib")},
         "spent": record.get("spent") or {},
-        "model": told.get("completions") or told.get("model", ""),
+        "model": parameters.get("completions") or parameters.get("model", ""),
         "base": base.get("fingerprint", ""),
         "aligned": aligned.get("fingerprint", ""),
         "dtype": aligned.get("dtype") or base.get("dtype", ""),
-        "seed": told.get("seed"),
+        "seed": parameters.get("seed"),
         "versions": ", ".join(
             f"{k} {v}" for k, v in sorted((record.get("versions") or {}).items())
         ),
-        "reveal": bool(told.get("reveal")),
-        "asked": store.digest({k: v for k, v in told.items() if k not in free}),
+        "reveal": bool(parameters.get("reveal")),
+        "asked": store.digest({k: v for k, v in parameters.items() if k not in free}),
         "digest": store.digest([store.file_digest(f) for f in files if f.exists()]),
     }
 
 
 def together(folders: dict[str, Path], runs: pd.DataFrame, name: str) -> pd.DataFrame:
-    """One kind of table of all runs, the run's profile, notebook and model before its columns."""
+    """Return one kind of table of all runs, with the run's profile, notebook and model first."""
     tables = [pd.DataFrame(columns=["profile", "notebook", "model", *FILES.get(name, ())])]
     for run in runs.itertuples():
         path = folders[run.profile] / run.notebook / name
         if path.exists():
-            told = {"profile": run.profile, "notebook": run.notebook, "model": run.model}
-            found = pd.read_csv(path, keep_default_na=False, na_values=[""])
-            own = found.drop(columns=[*told], errors="ignore")
-            tables.append(pd.concat([pd.DataFrame(told, index=found.index), own], axis=1))
+            labels = {"profile": run.profile, "notebook": run.notebook, "model": run.model}
+            saved = pd.read_csv(path, keep_default_na=False, na_values=[""])
+            own = saved.drop(columns=[*labels], errors="ignore")
+            tables.append(pd.concat([pd.DataFrame(labels, index=saved.index), own], axis=1))
     filled = [table for table in tables if len(table)]
     return pd.concat(filled or tables, ignore_index=True)
 
 
 def with_making(metrics: pd.DataFrame, folders: dict[str, Path]) -> pd.DataFrame:
-    """The metrics with what made each arm, and how it was asked."""
-    found = []
+    """Return the metrics with what made each arm, and how it was asked."""
+    tables = []
     for (profile, notebook), rows in metrics.groupby(["profile", "notebook"], sort=False):
         record = store.read_json(folders[profile] / notebook / "run.json")
-        told = record["parameters"]
-        room = told.get("long_new_tokens") or told.get("max_new_tokens")
-        how = dict(zip(HOW, (room, told.get("temperature"), told.get("seed")), strict=True))
-        found.append(rows.assign(made=[_made(record, arm) for arm in rows["arm"]], **how))
-    return pd.concat(found) if found else metrics.assign(**dict.fromkeys(["made", *HOW]))
+        parameters = record["parameters"]
+        room = parameters.get("long_new_tokens") or parameters.get("max_new_tokens")
+        asked_with = dict(
+            zip(HOW, (room, parameters.get("temperature"), parameters.get("seed")), strict=True)
+        )
+        tables.append(rows.assign(made=[_made(record, arm) for arm in rows["arm"]], **asked_with))
+    return pd.concat(tables) if tables else metrics.assign(**dict.fromkeys(["made", *HOW]))
 
 
 def _made(record: dict, arm: str) -> str:
-    """What made an arm: an adapter's folder, the model's fingerprint, either with a prompt style;
-    "direct" (notebook 01) is the plain prompt."""
-    told = record["parameters"]
-    if told.get("completions"):
-        return f"{told['completions']} {arm}"
+    """Return what made an arm: an adapter's folder, the model's fingerprint, either with a prompt
+    style; "direct" (notebook 01) is the plain prompt."""
+    parameters = record["parameters"]
+    if parameters.get("completions"):
+        return f"{parameters['completions']} {arm}"
     base, aligned = record.get("base") or {}, record.get("aligned") or {}
     start = aligned.get("folder") or base.get("fingerprint", "")
     if folder := (record.get("arms") or {}).get(arm, {}).get("folder"):
@@ -130,16 +132,16 @@ def _made(record: dict, arm: str) -> str:
 
 
 def asked(runs: Iterable[Path]) -> dict[str, set[str]]:
-    """The records that runs asked for: file (below the profile's folder) -> keys."""
-    found: dict[str, set[str]] = {}
+    """Return the records that runs asked for: file (below the profile's folder) -> keys."""
+    keys_by_file: dict[str, set[str]] = {}
     for run in runs:
         for file, keys in store.read_json(run / "asked.json").items():
-            found.setdefault(file, set()).update(keys)
-    return found
+            keys_by_file.setdefault(file, set()).update(keys)
+    return keys_by_file
 
 
 def completions(path: Path, texts: bool) -> Iterator[dict]:
-    """The completions in a file, without their texts unless asked (see `Study.completions`)."""
+    """Yield a file's completions, without their texts unless asked (see `Study.completions`)."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):  # torn, or being written
@@ -148,6 +150,6 @@ def completions(path: Path, texts: bool) -> Iterator[dict]:
                 record = json.loads(line)
             except ValueError as error:
                 raise UserError(f"{path}, line {number} is not JSON: delete that line") from error
-            kept = ("key", "id", "data", "new_tokens", "finish", *(["text"] if texts else []))
+            fields = ("key", "id", "data", "new_tokens", "finish", *(["text"] if texts else []))
             model = record.get("model", {}).get("name", "")
-            yield {"file": path.stem, "model": model} | {k: record.get(k) for k in kept}
+            yield {"file": path.stem, "model": model} | {k: record.get(k) for k in fields}

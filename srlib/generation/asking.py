@@ -50,18 +50,18 @@ class Settings:
 
 
 def key(request: Request, lm, settings: Settings, read: str | list | None = None) -> str:
-    """What a completion is found by: the model (its `mark`), the settings, and what it reads."""
+    """Return a completion's key: of the model (its `mark`), the settings, and what it reads."""
     return kept.mark(lm.mark, asdict(settings), read or reads(lm, request))
 
 
 def reads(lm, request: Request) -> str | list[dict]:
-    """Give what is put to a model (`loading.LM`): the text in its chat template; or what a
-    `served.Served` one says of itself."""
+    """Return what is put to a model: for a `loading.LM` the text in its chat template; for a
+    `served.Served` what it sends (`put`)."""
     return lm.put(request) if hasattr(lm, "put") else written(lm, request)
 
 
 def written(lm, request: Request) -> str:
-    """What the model reads: the messages in its chat template, and what the reply begins with."""
+    """Return what the model reads: the messages in its chat template, and the reply's beginning."""
     text = _asked(lm, request)
     opened = thoughts.opens(text)
     if opened and thoughts.begun(request.prefill, opened, True) == request.prefill != "":
@@ -70,24 +70,24 @@ def written(lm, request: Request) -> str:
 
 
 def opens(lm, request: Request) -> str:
-    """The tag with which the chat template opens a thought at the end of the prompt, or ""."""
+    """Return the tag with which the chat template opens a thought at the prompt's end, or ""."""
     return thoughts.opens(_asked(lm, request))
 
 
 def _asked(lm, request: Request) -> str:
-    how = {"tokenize": False, "add_generation_prompt": True}
+    options = {"tokenize": False, "add_generation_prompt": True}
     template = lm.tokenizer.chat_template
     if "strftime_now" in str(template):  # it tells the model the date
-        how["chat_template"] = _DATE.sub(lambda call: repr(TODAY.strftime(call[2])), template)
-    return lm.tokenizer.apply_chat_template(request.messages, **how)
+        options["chat_template"] = _DATE.sub(lambda call: repr(TODAY.strftime(call[2])), template)
+    return lm.tokenizer.apply_chat_template(request.messages, **options)
 
 
 def record(
     request: Request, found_by: str, settings: Settings, text: str, prompt_tokens: int,
     new_tokens: int, finish: str, model: dict, opened: str = "",
 ) -> dict:  # fmt: skip
-    """A completion's record; `text` is what is new, and ends before the first stop string. The tag
-    that `opened` a thought in the prompt is put before what goes on with the thought."""
+    """Return a completion's record; `text` is what is new, and ends before the first stop string.
+    The tag that `opened` a thought in the prompt is put before what goes on with the thought."""
     for stop in settings.stop:
         if stop in text:
             text, finish = text[: text.index(stop)], "stop"

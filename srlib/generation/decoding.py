@@ -32,7 +32,7 @@ _shared: list[tuple[torch.Tensor, torch.Tensor]] = []  # each layer's prefix (ke
 
 
 def attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **_):
-    """Softmax attention over the shared prefix, where there is one, and the row's own tokens.
+    """Compute softmax attention over the shared prefix, if any, and the row's own tokens.
 
     query (batch, heads, q, dim); key, value (batch, kv heads, own tokens, dim); the prefix's are
     (kv heads, prefix tokens, dim). Returns (batch, q, heads, dim), as transformers wants it.
@@ -43,13 +43,13 @@ def attention(module, query, key, value, attention_mask, scaling, dropout=0.0, *
     before = _shared[module.layer_idx] if _shared else None
     seen = key.shape[2] + (before[0].shape[1] if before else 0)
     rows = SCORES[query.device.type != "cpu"] // (query.shape[1] * query.shape[2] * seen)
-    told = (query * scaling, key, value, attention_mask)
-    parts = zip(*(tensor.split(max(1, rows)) for tensor in told), strict=True)
+    tensors = (query * scaling, key, value, attention_mask)
+    parts = zip(*(tensor.split(max(1, rows)) for tensor in tensors), strict=True)
     return torch.cat([_joined(*part, before) for part in parts]), None
 
 
 def _joined(query, key, value, mask, before):
-    """One softmax over the scores of the prefix and of the row's own tokens, for a few rows.
+    """Compute one softmax over the scores of the prefix and the row's own tokens, for a few rows.
 
     Plain products beat torch's kernels for attention where a row asks with one token. Heads that
     share keys are given as query positions: no key is copied for them.
@@ -93,10 +93,10 @@ class Buffer(DynamicLayer):
         self.all_values = values.new_zeros(rows, heads, room, values.shape[3])
         first = 0
         for keys, values in begun:
-            some, first = slice(first, first + len(keys)), first + len(keys)
+            group, first = slice(first, first + len(keys)), first + len(keys)
             tokens = slice(width - keys.shape[2], width)
-            self.all_keys[some, ..., tokens] = keys.transpose(2, 3)
-            self.all_values[some, :, tokens] = values
+            self.all_keys[group, ..., tokens] = keys.transpose(2, 3)
+            self.all_values[group, :, tokens] = values
         self._view(width)
 
     def update(self, key_states, value_states, *args, **kwargs):
@@ -134,7 +134,7 @@ class Prefix:
 
     @contextmanager
     def active(self, model):
-        """Within: the model's attention is `attention`, which also sees the prefix."""
+        """Make the model attend, within, with `attention`, which also sees the prefix."""
         if not plain_attention(model):
             yield
             return
@@ -149,7 +149,7 @@ class Prefix:
 
 
 def common(prompts: list[list[int]]) -> int:
-    """How many leading tokens all prompts share; each keeps at least one of its own."""
+    """Return how many leading tokens all prompts share; each keeps at least one of its own."""
     if len(prompts) < 2:
         return 0
     first, last = min(prompts), max(prompts)
@@ -158,7 +158,7 @@ def common(prompts: list[list[int]]) -> int:
 
 
 def plain_attention(model) -> bool:
-    """Whether the model's attention is a causal softmax and nothing more."""
+    """Return whether the model's attention is a causal softmax and nothing more."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     special = ("attn_logit_softcapping", "attention_chunk_size", "attn_logit_cap")
@@ -171,17 +171,17 @@ def plain_attention(model) -> bool:
 
 
 def _read(model, tails: list[list[int]], shared: int, pad: int, limit: int):
-    """Prompts run through the model after a prefix of `shared` tokens: the logits of the token that
-    follows each, a cache with room for `limit` more, and the mask (1: not padding).
+    """Run prompts through the model after a prefix of `shared` tokens: return the logits of the
+    token that follows each, a cache with room for `limit` more, and the mask (1: not padding).
 
     They are read a few at a time, so that a short one is not padded to the length of the longest.
     """
     width = max(map(len, tails))
     logits, caches = [], []
     for first in range(0, len(tails), READ_ROWS):
-        some = tails[first : first + READ_ROWS]
-        mask, most = _not_padding(model, some), max(map(len, some))
-        ids = torch.tensor([[pad] * (most - len(t)) + t for t in some], device=model.device)
+        group = tails[first : first + READ_ROWS]
+        mask, most = _not_padding(model, group), max(map(len, group))
+        ids = torch.tensor([[pad] * (most - len(t)) + t for t in group], device=model.device)
         caches.append(DynamicCache())
         positions = (mask.cumsum(1) - 1).clamp(min=0) + shared
         logits.append(_next(model, ids, mask, positions, caches[-1]))
@@ -192,7 +192,7 @@ def _read(model, tails: list[list[int]], shared: int, pad: int, limit: int):
 
 
 def _next(model, ids, mask, positions, cache) -> torch.Tensor:
-    """The logits (rows, vocabulary) of what follows `ids`, whose keys and values are cached."""
+    """Return the next-token logits (rows, vocabulary) after `ids`; cache their keys and values."""
     return model(
         ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
         logits_to_keep=1,
@@ -206,7 +206,7 @@ def _not_padding(model, tails: list[list[int]]) -> torch.Tensor:
 
 
 def decode(model, prompts, prefix: Prefix, ends: set[int], pad: int, limit: int, pick, stopped):
-    """New token ids of each prompt, at most `limit`, the end token included.
+    """Return new token ids of each prompt, at most `limit`, the end token included.
 
     `pick` maps logits (rows, vocabulary) to token ids (rows,); `stopped` maps a row's new ids to
     whether a stop string has been reached.

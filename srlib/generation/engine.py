@@ -26,20 +26,20 @@ from .asking import Request, Settings, key, opens, reads, record, written
 def complete(
     lm: LM, requests: list[Request], settings: Settings, path: Path, label: str = ""
 ) -> list[dict]:
-    """The completion record of every request, in order; made where it is not in `path` yet.
+    """Return the completion record of every request, in order; made where it is not in `path` yet.
 
     Raises UserError where a prompt leaves no room in the model's context for `max_new_tokens`, and
     for a served model as `served.Served.make` does.
     """
-    read = [reads(lm, r) for r in requests]
-    keys = [key(r, lm, settings, text) for r, text in zip(requests, read, strict=True)]
+    inputs = [reads(lm, r) for r in requests]
+    keys = [key(r, lm, settings, text) for r, text in zip(requests, inputs, strict=True)]
     store.ask(path, keys)
     with store.lock(path):
-        made = {record["key"]: record for record in store.read(path)}
-        if any(k not in made for k in keys):
-            make = getattr(lm, "make", partial(_make, lm, read))  # a server's model makes its own
-            make(requests, keys, settings, path, made, label)
-    return [made[k] for k in keys]
+        records = {record["key"]: record for record in store.read(path)}
+        if any(k not in records for k in keys):
+            make = getattr(lm, "make", partial(_make, lm, inputs))  # a server's model makes its own
+            make(requests, keys, settings, path, records, label)
+    return [records[k] for k in keys]
 
 
 def _make(lm, texts, requests, keys, settings, path, made, label) -> None:
@@ -64,8 +64,9 @@ def _make(lm, texts, requests, keys, settings, path, made, label) -> None:
 
 
 def _batch_size(lm: LM, ids, keys, settings: Settings, made) -> int:
-    """The batch size asked for; where it is 0, that of completions which are there already (so that
-    a run resumed on another machine plans the same batches), else one chosen from memory."""
+    """Return the batch size asked for; where it is 0, that of completions which are there already
+    (so that a run resumed on another machine plans the same batches), else one chosen from
+    memory."""
     from .decoding import common, plain_attention
 
     if settings.batch_size:
@@ -79,7 +80,7 @@ def _batch_size(lm: LM, ids, keys, settings: Settings, made) -> int:
 
 
 def plan(lengths: list[int], batch_size: int) -> list[list[int]]:
-    """Indices in batches of at most `batch_size`, prompts of similar length together."""
+    """Return indices in batches of at most `batch_size`, prompts of similar length together."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
@@ -101,7 +102,7 @@ def _ids(lm: LM, requests: list[Request], texts: list[str] | None = None) -> lis
 
 
 def fitting(lm: LM, requests: list[Request], settings: Settings) -> list[int]:
-    """Which of the requests leave room in the model's context for `max_new_tokens`: indices."""
+    """Return indices of the requests that leave `max_new_tokens` room in the model's context."""
     room = (lm.window or float("inf")) - settings.max_new_tokens
     return [i for i, ids in enumerate(_ids(lm, requests)) if len(ids) <= room] if requests else []
 
@@ -138,13 +139,13 @@ def ends_of(lm: LM) -> set[int]:
 
 def _record(lm: LM, request: Request, found_by: str, settings: Settings, length: int, new) -> dict:
     stopped = len(new) < settings.max_new_tokens or (new and new[-1] in ends_of(lm))
-    told = text_of(lm, new), length, len(new), "stop" if stopped else "length"
-    return record(request, found_by, settings, *told, lm.card(), opens(lm, request))
+    completion = text_of(lm, new), length, len(new), "stop" if stopped else "length"
+    return record(request, found_by, settings, *completion, lm.card(), opens(lm, request))
 
 
 def text_of(lm: LM, new: list[int]) -> str:
-    """The text of new tokens without special ones, unless they are what opens or closes a thought
-    (s1 marks its parts with the turn's own mark)."""
+    """Return the text of new tokens without special ones, unless they are what opens or closes a
+    thought (s1 marks its parts with the turn's own mark)."""
     plain = lm.tokenizer.decode(new, skip_special_tokens=True)
     whole = lm.tokenizer.decode([i for i in new if i not in ends_of(lm)])
     return whole if thoughts.tagged(whole) and not thoughts.tagged(plain) else plain

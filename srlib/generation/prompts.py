@@ -48,7 +48,7 @@ class Style:
 
 
 def direct(system: str = "") -> Style:
-    """The request and nothing else, after a system prompt where one is given."""
+    """Return the style of the request alone, after a system prompt where one is given."""
     return Style("direct with system prompt" if system else "direct", system=system)
 
 
@@ -57,7 +57,7 @@ def zero_shot_cot() -> Style:
 
 
 def few_shot(k: int, m: int = 0, layout: str = "turns", placebo: int = 0) -> Style:
-    """Few-shot CoT. Raises UserError where the file holds fewer demonstrations than asked for."""
+    """Return a few-shot CoT style. Raises UserError where the file holds too few demonstrations."""
     if layout not in LAYOUTS:
         raise UserError(f"layout {layout!r} is unknown; use one of {', '.join(LAYOUTS)}")
     shots = demonstrations()
@@ -78,8 +78,8 @@ def demonstrations() -> dict:
 
 
 def shown(style: Style) -> list[tuple[str, str]]:
-    """The style's demonstrations as (request, reply): the safety-aware ones (or the placebo's)
-    spread evenly before the last reasoning one.
+    """Return the style's demonstrations as (request, reply): the safety-aware ones (or the
+    placebo's) spread evenly before the last reasoning one.
 
     The demonstration next to the question has the most influence; where there is a reasoning one,
     it stands there, so that k and m change what is shown and not what is shown last.
@@ -103,7 +103,7 @@ def _safety(demo: dict) -> tuple[str, str]:
 
 
 def messages(prompt: str, style: Style) -> list[dict[str, str]]:
-    """The chat messages that put `prompt` to a model in this style."""
+    """Return the chat messages that put `prompt` to a model in this style."""
     asked = f"{prompt}\n{TRIGGER}" if style.zero_shot else prompt
     asked = "\n\n".join(filter(None, [style.remind_before, asked, style.remind_after]))
     careful = demonstrations()["safety"][: style.refusals]

@@ -110,9 +110,9 @@ def filters(error: object, status: int = 0) -> bool:
 
 
 def read(answer, model: str) -> Reply:
-    """A Reply out of the client's ChatCompletion or Completion, which checks next to nothing of it.
+    """Read a Reply from the client's ChatCompletion or Completion, whose fields it hardly checks.
 
-    ValueError (or AttributeError, TypeError) for an answer without a text: an error of its row.
+    Raises ValueError (or AttributeError, TypeError) where there is no text: an error of its row.
     """
     model, system = (
         str(getattr(answer, name, None) or usual)
@@ -143,12 +143,12 @@ def read(answer, model: str) -> Reply:
 
 
 def filtered(model: str) -> Reply:
-    """The reply to a prompt that a host's filter stopped."""
+    """Return the reply to a prompt that a host's filter stopped."""
     return Reply("", "filtered", 0, 0, model)
 
 
 def _ended(choice) -> str:
-    """How a choice ended; ValueError where the server broke off, so that it is asked again."""
+    """Return how a choice ended; ValueError where the server broke off: it is asked again."""
     error, native = _extra(choice, "error"), finish(_extra(choice, "native_finish_reason") or "")
     reason = finish(choice.finish_reason or "unknown")
     if "filtered" in (reason, native) or (error and filters(error)):
@@ -159,13 +159,13 @@ def _ended(choice) -> str:
 
 
 def _extra(thing, name: str):
-    """A field that OpenAI's own answers do not have; None where it is missing."""
+    """Return a field that OpenAI's own answers do not have; None where it is missing."""
     return getattr(thing, name, None)
 
 
 def _said(message) -> tuple[str, str]:
-    """(thought, content) of a message: fields of its own for the thought, and parts, as one each.
-    ValueError where there are parts, and none of them is one that can be read."""
+    """Return (thought, content) of a message: fields of its own for the thought, and parts, as one
+    each. Raises ValueError where there are parts, and none of them is one that can be read."""
     content = _extra(message, "content")
     parts = content if isinstance(content, list) else [content]
     pieces = [_part(part) for part in parts if part is not None]
@@ -179,7 +179,7 @@ def _said(message) -> tuple[str, str]:
 
 
 def _part(part) -> tuple[str, str, bool]:
-    """(thought, text, whether it could be read) of one part of a content."""
+    """Return (thought, text, whether it could be read) of one part of a content."""
     if isinstance(part, str):
         return "", part, True
     kind = str(part.get("type", "text")) if isinstance(part, dict) else ""
@@ -190,7 +190,7 @@ def _part(part) -> tuple[str, str, bool]:
 
 
 def _words(value) -> str:
-    """The text in a field: a string, a list of pieces, or an object that names it in some way."""
+    """Return the text in a field: a string, list of pieces, or object that names it somehow."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -206,12 +206,12 @@ def _words(value) -> str:
 
 
 def _plain(values: list) -> bool:
-    """Whether pieces are cut out of one text, not paragraphs of their own."""
+    """Return whether pieces are cut out of one text, not paragraphs of their own."""
     return all(isinstance(v, str) or v.get("type") == "text" for v in values if v is not None)
 
 
 def _joined(thought: str, content: str, open_ended: bool) -> str:
-    """The text as the model wrote it, where a server took the thought out of it."""
+    """Return the text as the model wrote it, where a server took the thought out of it."""
     if not thought.strip() or thoughts.split(content).thought:  # some leave it there as well
         return content
     thought = re.sub(r"\A\s*<think>|</think>\s*\Z", "", thought)  # some leave the tags

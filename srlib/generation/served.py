@@ -48,8 +48,8 @@ class Served:
 
     @cached_property
     def opening(self) -> str | None:
-        """The tag with which the template opens a thought in the prompt ("": it does not); None
-        where the template is not to be had here."""
+        """Return the tag with which the template opens a thought in the prompt ("": it does not);
+        None where the template is not to be had here."""
         try:
             return asking.opens(self, asking.Request("", "", [_HELLO]))
         except (UserError, OSError, ValueError):
@@ -57,7 +57,7 @@ class Served:
 
     @cached_property
     def window(self) -> int | None:
-        """The most tokens that the server takes, else that the model reads."""
+        """Return the most tokens that the server takes, else that the model reads."""
         from transformers import AutoConfig
 
         if "max_model_len" in self.said:
@@ -73,7 +73,7 @@ class Served:
         }  # fmt: skip
 
     def put(self, request: asking.Request) -> list[dict] | str:
-        """Give a request as it is sent: messages, or where the reply is begun the text that the
+        """Return a request as it is sent: messages, or where the reply is begun the text that the
         model reads, without the mark that the server's tokenizer puts before every text."""
         if not request.prefill:
             return request.messages
@@ -93,19 +93,21 @@ class Served:
         """
         todo = {k: r for k, r in zip(keys, requests, strict=True) if k not in made}
         prompts = [self.put(r) for r in todo.values()]
-        how = {n: getattr(settings, n) for n in ("max_new_tokens", "temperature", "top_p", "seed")}
+        sampling = {
+            n: getattr(settings, n) for n in ("max_new_tokens", "temperature", "top_p", "seed")
+        }
         failed, waiting = [], []
 
         def keep(key: str, reply: server.Reply, opened: str) -> None:
-            told = reply.text, reply.prompt_tokens, reply.new_tokens, reply.finish
-            by = {"answered_as": reply.model, "system_fingerprint": reply.system}
-            card = self.card() | {"served": self.said | {k: v for k, v in by.items() if v}}
-            made[key] = asking.record(todo[key], key, settings, *told, card, opened)
+            answer = reply.text, reply.prompt_tokens, reply.new_tokens, reply.finish
+            answered_by = {"answered_as": reply.model, "system_fingerprint": reply.system}
+            card = self.card() | {"served": self.said | {k: v for k, v in answered_by.items() if v}}
+            made[key] = asking.record(todo[key], key, settings, *answer, card, opened)
             store.append(path, [made[key]])
 
         with progress(len(todo), label) as bar:
             try:
-                for index, reply in server.ask(self.where, prompts, stop=settings.stop, **how):
+                for index, reply in server.ask(self.where, prompts, stop=settings.stop, **sampling):
                     bar.update()
                     key = list(todo)[index]
                     if reply.error:

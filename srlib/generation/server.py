@@ -67,7 +67,7 @@ class Server:
 
 
 def check(server: Server) -> list[str]:
-    """The ids of the models that a server lists; [] where it keeps no list.
+    """Return the ids of the models that a server lists; [] where it keeps no list.
 
     Raises UserError as `cards` does, and where the server does not list `server.model`.
     """
@@ -82,28 +82,27 @@ def check(server: Server) -> list[str]:
 
 
 def by_folder(server: Server) -> bool:
-    """Whether the model is named by its folder: it need not be listed then, as `transformers serve`
-    lists downloads only."""
+    """Return whether the model is named by its folder: it need not be listed then, as
+    `transformers serve` lists downloads only."""
     return Path(server.model).is_absolute() or Path(server.model).is_dir()
 
 
 def some(ids: Iterable[str]) -> str:
-    """The first of some names, for a message."""
+    """Return the first of some names, for a message."""
     ids = list(ids)
     return (", ".join(ids[:8]) or "nothing") + (", …" if len(ids) > 8 else "")
 
 
 def cards(server: Server) -> dict[str, dict] | None:
-    """What a server says of each model that it lists, by id: id, and root, parent, max_model_len
-    where it gives them (vLLM: folder or hub id, the model below an adapter, tokens). None where it
-    keeps no list. Raises UserError where it cannot be reached or refuses the key.
-    """
+    """Return what a server says of each model that it lists, by id: id, and root, parent,
+    max_model_len where it gives them (vLLM: folder or hub id, the model below an adapter, tokens).
+    None where it keeps no list. Raises UserError where it cannot be reached or refuses the key."""
     import openai
 
     try:
         with _client(server, min(server.timeout, 10), min(server.retries, 1)) as client:
-            found = [dict(model) for model in client.models.list().data]
-            return {str(m["id"]): {k: m[k] for k in SAID if m.get(k) is not None} for m in found}
+            models = [dict(model) for model in client.models.list().data]
+            return {str(m["id"]): {k: m[k] for k in SAID if m.get(k) is not None} for m in models}
     except openai.APIStatusError as error:
         if error.status_code in (401, 403):
             raise _refused(server, error.status_code) from None
@@ -120,8 +119,8 @@ def cards(server: Server) -> dict[str, dict] | None:
 
 
 def completes(server: Server) -> bool:
-    """Whether the server takes texts (`/completions`), too: an empty request is refused there, and
-    not found elsewhere. Raises UserError where it cannot be reached."""
+    """Return whether the server takes texts (`/completions`), too: an empty request is refused
+    there, and not found elsewhere. Raises UserError where it cannot be reached."""
     import openai
 
     try:
@@ -173,7 +172,7 @@ def ask(
 
 
 def _work(client, server: Server, settings: dict, jobs, out, halt: threading.Event) -> None:
-    """One thread: job after job, until there are no more or one was fatal."""
+    """Do job after job in one thread, until there are no more or one was fatal."""
     try:
         while not halt.is_set():
             index, messages = jobs.get_nowait()
@@ -213,11 +212,11 @@ def _client(server: Server, timeout: float, retries: int):
 def _reply(client, server: Server, asked: list[dict] | str, settings: dict) -> Reply:
     import openai
 
-    text = isinstance(asked, str)
-    create = client.completions.create if text else client.chat.completions.create
-    told = {"prompt" if text else "messages": asked, **settings}
+    as_text = isinstance(asked, str)
+    create = client.completions.create if as_text else client.chat.completions.create
+    request = {"prompt" if as_text else "messages": asked, **settings}
     try:
-        reply = _read(create(model=server.model, **told), server)
+        reply = _read(create(model=server.model, **request), server)
         cut = reply.finish == "unknown" and reply.new_tokens >= settings["max_tokens"]
         return replace(reply, finish="length") if cut else reply
     except openai.APIStatusError as error:
@@ -261,7 +260,7 @@ def _unreachable(server: Server, error: Exception) -> UserError:
 
 
 def _line(server: Server, error: object) -> str:
-    """An error as one short line, without the key, should the server repeat it."""
+    """Return an error as one short line, without the key, should the server repeat it."""
     text = " ".join(str(error).split())
     cause = getattr(error, "__cause__", None)
     text += f" ({type(cause).__name__})" if cause and len(text) < 40 else ""

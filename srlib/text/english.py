@@ -44,7 +44,7 @@ class _Counts(NamedTuple):
 
 
 def order(text: str) -> tuple[float, int]:
-    """Mean mutual information of neighbouring words in bits, and how many pairs of words there are.
+    """Return the mean mutual information of neighbouring words in bits, and the number of pairs.
 
     Pairs are counted within a clause; two content words say nothing, and count as 0.
     """
@@ -62,7 +62,7 @@ def order(text: str) -> tuple[float, int]:
 
 
 def letters(text: str) -> float:
-    """Mean surprise of the letters of a text's words in bits, accents aside; 0 without any."""
+    """Return the mean surprise of the letters of words in bits, accents aside; 0 without any."""
     counts = _counts()
     bits, seen = 0.0, 0
     plain = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
@@ -86,11 +86,11 @@ def _class(word: str, function: frozenset[str]) -> str:
 
 
 def _pairs(text: str, function: frozenset[str]) -> list[tuple[str, str]]:
-    found = []
+    pairs = []
     for clause in _CLAUSE.split(text.lower()):
         classes = [_class(word, function) for word in _WORD.findall(clause)]
-        found += pairwise(classes)
-    return found
+        pairs += pairwise(classes)
+    return pairs
 
 
 @cache

@@ -26,7 +26,7 @@ FILTERS = {
 
 
 def extract(text: str, protocol: str) -> str | None:
-    """What the filters of a protocol (a key of ``FILTERS``) take, None for their [invalid]."""
+    """Return what a protocol's filters (a key of ``FILTERS``) take, None for their [invalid]."""
     text = _STOPS.split(text.rsplit("</think>", 1)[-1].lstrip(), maxsplit=1)[0]
     for pattern, which in FILTERS[protocol]:
         matches = re.findall(pattern, text)
@@ -37,7 +37,7 @@ def extract(text: str, protocol: str) -> str | None:
 
 
 def exact_match(text: str, gold: str, protocol: str) -> bool:
-    """Whether what is taken and the gold answer are one text, but for what is ignored."""
+    """Return whether what is taken and the gold answer are one text, but for what is ignored."""
     taken = extract(text, protocol)
     return taken is not None and _compared(taken) == _compared(gold)
 

@@ -41,7 +41,7 @@ _ENGLISH = frozenset(_ENGLISH_WORDS.split())
 
 @cache
 def names() -> dict[str, str]:
-    """Every supported language: its code and its English name."""
+    """Return every supported language: its code and its English name."""
     return {"en": "English"} | {k: v["name"] for k, v in _languages().items()}
 
 
@@ -65,7 +65,7 @@ def _refusal(language: str) -> re.Pattern[str]:
 
 
 def code(text: str) -> str | None:
-    """The language of most of a text: "en", one of `names`, or None for one that is not supported.
+    """Return the language of most of a text: "en", one of `names`, or None for an unsupported one.
 
     A text too short to tell ("Paris.") and one without letters are taken for English.
     """
@@ -84,7 +84,7 @@ def code(text: str) -> str | None:
 
 
 def _by_words(text: str, script: str, default: str) -> str | None:
-    """The language with the most function words, of those in a script."""
+    """Return the language with the most function words, of those in a script."""
     words = [w.lower() for w in _WORD.findall(text)]
     of_script = {k for k, v in _languages().items() if v["script"] == script} | {default}
     share = {
@@ -106,12 +106,12 @@ def _by_words(text: str, script: str, default: str) -> str | None:
 
 
 def refuses(sentence: str, language: str) -> tuple[int, int] | None:
-    """Where a sentence of a language other than English refuses, as (start, end), or None."""
+    """Return where a sentence in a language other than English refuses: (start, end) or None."""
     match = _refusal(language).search(sentence)
     return match.span() if match else None
 
 
 def length(text: str) -> int:
-    """The words of a text; in scripts without spaces two characters are taken for a word."""
+    """Count the words of a text; in scripts without spaces two characters are taken for a word."""
     unspaced = sum(len(_IN[name].findall(text)) for name in ("kana", "han", "thai"))
     return len(_WORD.findall(text)) if not unspaced else unspaced // 2

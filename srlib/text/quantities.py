@@ -131,7 +131,7 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 
 
 def plain(text: str) -> str:
-    """The text in ASCII digits, signs and simple fractions, LaTeX's and print's dress taken off."""
+    """Return the text in ASCII digits, signs and simple fractions, without LaTeX or typesetting."""
     if not text.isascii():
         text = _SUPERSCRIPTS.sub(lambda m: f"^{{{unicodedata.normalize('NFKC', m[0])}}}", text)
         text = _VULGAR.sub(" ", text)
@@ -171,7 +171,7 @@ def _fraction(match: re.Match) -> str:
 
 
 def written(match: re.Match) -> str | None:
-    """A match of ``NUMBER`` as a plain number: as it is written, else by value ("7/2")."""
+    """Return a match of ``NUMBER`` as a plain number: as it is written, else by value ("7/2")."""
     sign = "-" if match["sign"] or match["sign2"] else ""
     letter = (match["letter"] or "").lower()
     money = match["money"] or "$" in match.string[max(0, match.start() - 2) : match.start()]
@@ -194,7 +194,7 @@ def written(match: re.Match) -> str | None:
 
 
 def same(left: str, right: str) -> bool:
-    """Equal as numbers, exactly; what cannot be read as a number ("1.2.3") is not equal."""
+    """Return whether two are one number, exactly; what is no number ("1.2.3") equals none."""
     try:
         return _value(left) == _value(right)
     except (ValueError, ZeroDivisionError):
@@ -207,7 +207,7 @@ def _value(number: str) -> Fraction:
 
 
 def read(phrase: str) -> str | None:
-    """The number that a plain phrase states; "" where it states an expression, None for nothing.
+    """Return the number that a plain phrase states; "" for an expression, None for nothing.
 
     The whole phrase but for hedges and units, else the right side of an equation, else of a
     sentence the first number that is not one of its conditions ("in 3 days").
@@ -225,7 +225,7 @@ def read(phrase: str) -> str | None:
 
 
 def whole(phrase: str) -> str | None:
-    """The number where the phrase is nothing else but a lead, and a unit or words after it."""
+    """Return the number that is all of a phrase but for a lead, and a unit or words after it."""
     start = 0
     for pattern in (_LEAD, _HEDGE, _LEAD):
         lead = pattern.match(phrase, start)
@@ -241,7 +241,7 @@ def whole(phrase: str) -> str | None:
 
 
 def _worded(phrase: str) -> str | None:
-    """A number in words at the head of a phrase without digits: "forty-two apples" is "42"."""
+    """Read a number in words at the head of a phrase without digits: "forty-two apples" is "42"."""
     match = _WORDED.match(phrase)
     if match is None or re.search(r"\d", phrase):
         return None
@@ -257,7 +257,7 @@ def _worded(phrase: str) -> str | None:
 
 
 def _ends(phrase: str, match: re.Match) -> bool:
-    """Whether the phrase's expression ends with this number."""
+    """Return whether the phrase's expression ends with this number."""
     rest = phrase[match.end() : match.end() + 200]
     if _LIST.match(rest) or _COMPOUND.match(rest):
         return False
@@ -265,7 +265,7 @@ def _ends(phrase: str, match: re.Match) -> bool:
 
 
 def of_sentence(sentence: str) -> str | None:
-    """The number that a sentence gives: a bold one, else the first that is not a condition."""
+    """Return the number that a sentence gives: a bold one, else the first that is no condition."""
     bold = [number for part in _BOLD.findall(sentence) if (number := whole(part))]
     if bold:
         return bold[-1]
@@ -282,11 +282,11 @@ def of_sentence(sentence: str) -> str | None:
 
 
 def concluded(sentence: str) -> str | None:
-    """The number that a last sentence comes to: of its last equation, of "which is …" where it goes
-    on so, else of what follows its conditions; None for none."""
+    """Return the number that a last sentence comes to: that of its last equation, of "which is …"
+    where it goes on so, else of what follows its conditions; None for none."""
     sentence = _REMARK.sub(" ", sentence)
-    more = _WHICH.split(sentence)[-1]
-    sentence = more if re.search(r"\d", more) else sentence
+    clause = _WHICH.split(sentence)[-1]
+    sentence = clause if re.search(r"\d", clause) else sentence
     _, equals, after = sentence.rpartition("=")
     if equals:
         match = NUMBER.match(after, lead.end() if (lead := _LEAD.match(after)) else 0)
@@ -298,6 +298,6 @@ def concluded(sentence: str) -> str | None:
 
 
 def last(text: str) -> str | None:
-    """The last number of a text."""
+    """Return the last number of a text; None for none."""
     numbers = [n for n in map(written, NUMBER.finditer(text)) if n is not None]
     return numbers[-1] if numbers else None

@@ -54,15 +54,15 @@ class Sentence:
 
     @property
     def plain(self) -> bool:
-        """Whether it says something of its own: neither moral nor caution nor courtesy, or help
-        that comes after these ("It is wrong, but here is how")."""
+        """Return whether the sentence says something of its own: neither moral nor caution nor
+        courtesy, or help that comes after these ("It is wrong, but here is how")."""
         away = [end for group, (_, end) in self.marks.items() if group in _AWAY]
         return not away or self.marks.get("help", (-1,))[0] >= max(away)
 
 
 @cache
 def groups(section: str = "groups") -> dict[str, re.Pattern[str]]:
-    """The compiled phrases of the asset: "groups" for answers, "requests" for prompts."""
+    """Return the compiled phrases of the asset: "groups" for answers, "requests" for prompts."""
     data = resources.asset("refusal_patterns.yaml")
     words: dict[str, str] = {}
 
@@ -80,7 +80,7 @@ def groups(section: str = "groups") -> dict[str, re.Pattern[str]]:
 
 
 def cut(prompt: str, answer: str) -> list[Sentence]:
-    """The answer's own sentences (no quotations, no code), each with the groups that fire."""
+    """Cut the answer into its own sentences (no quotations, no code), with the groups that fire."""
     own = wrapping.own_words(answer)
     if asks.FOR_LETTER.search(prompt):
         own = wrapping.blank(_LETTER, own)
@@ -110,8 +110,8 @@ def cut(prompt: str, answer: str) -> list[Sentence]:
             elif item and heading:
                 marks.setdefault("caution", (start, end))
             words = len(_WORD.findall(text))
-            told = bool(_INSTRUCTS.match(text))
-            sentences.append(Sentence(start, end, words, item, told, marks))
+            instructs = bool(_INSTRUCTS.match(text))
+            sentences.append(Sentence(start, end, words, item, instructs, marks))
         if "\n" in own[end:following]:
             item = bool(marker) and marker.end() >= end  # "1." alone on its line
         at = following

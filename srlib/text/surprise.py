@@ -24,7 +24,7 @@ _ANYTHING = "Tell me something."  # what an answer is read after where its own r
 
 @cache
 def _reader():
-    """The embedded model's tokenizer and net, or None where its package is not installed."""
+    """Return the embedded model's tokenizer and net, or None where its package is not installed."""
     try:
         tokenizer, net = embedded.reader(place("outputs"))
     except UserError:
@@ -34,16 +34,16 @@ def _reader():
 
 @lru_cache(maxsize=4096)
 def alone(text: str) -> float | None:
-    """The mean surprise of a text's first tokens in nats a token; None without the model."""
+    """Return the mean surprise of a text's first tokens in nats a token; None without the model."""
     return _mean(None, text)
 
 
 @lru_cache(maxsize=4096)
 def relief(request: str, text: str) -> float | None:
-    """How much less the text surprises after the request than after no particular one, in nats a
-    token: above 0 where the two belong together. None without the model."""
-    told, untold = _mean(request, text), _mean(_ANYTHING, text)
-    return None if told is None or untold is None else untold - told
+    """Return how much less the text surprises after the request than after no particular one, in
+    nats a token: above 0 where the two belong together. None without the model."""
+    after_request, after_other = _mean(request, text), _mean(_ANYTHING, text)
+    return None if after_request is None or after_other is None else after_other - after_request
 
 
 def _mean(request: str | None, text: str) -> float | None:

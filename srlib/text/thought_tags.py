@@ -65,28 +65,28 @@ _FINISHED = re.compile(r"(?:[.!?…。！？:;%)\]}`$|>\d]|\*\*)[\"'”’»)\]*
 
 
 def finished(text: str) -> bool:
-    """Whether a text ends as sentences, sums or code do, not in the midst of words."""
+    """Return whether a text ends as sentences, sums or code do, not in the midst of words."""
     return bool(_FINISHED.search(text[-40:]))
 
 
 def whole(text: str) -> str:
-    """The text without a tag that was cut off at its end."""
+    """Return the text without a tag that was cut off at its end."""
     text = text.rstrip()
     cut = _CUT.search(text, max(0, len(text) - 60))
     if not cut or len(_FENCE.findall(text)) % 2:
         return text
-    litter, alone = text[: cut.start()].rstrip(), not text[: cut.start()].strip()
+    cleaned, alone = text[: cut.start()].rstrip(), not text[: cut.start()].strip()
     if name := (cut["name"] or "").lower():
         least = 3 if "/" in cut[0] else 4
         begun = [] if name == "th" else [n for n in _CUT_NAMES if f"<{n}" in text.lower()]
         names = _CUT_NAMES if len(name) >= least else begun
-        return litter if any(n.startswith(name) for n in names) or alone else text
+        return cleaned if any(n.startswith(name) for n in names) or alone else text
     tagged = len(cut[0]) > 1 and _TAG.search(text)
-    return litter if not cut["bare"] or alone or tagged else text
+    return cleaned if not cut["bare"] or alone or tagged else text
 
 
 def _quoted(text: str, fences: bool) -> list[tuple[int, int]]:
-    """Where code is, in fences and in lines, in order; none lies in another."""
+    """Return the spans of code, fenced and inline, in order; none lies in another."""
     spans, opened = [], None
     for line in _FENCE.finditer(text) if fences else ():
         if opened is None:
@@ -99,21 +99,21 @@ def _quoted(text: str, fences: bool) -> list[tuple[int, int]]:
 
 
 def find(text: str, fences: bool = True) -> list[tuple[str, int, int]]:
-    """The tags in order, as (kind, start, end); those that are quoted are left out."""
+    """Return the tags in order, as (kind, start, end); those that are quoted are left out."""
     spans = _quoted(text, fences) if "`" in text or "~~~" in text else []
-    found = []
+    matches = []
     for match in _TAG.finditer(text):
         start, end = match.span()
         marks = text[start - 1 : start], text[end : end + 1]
         code = bisect(spans, (start, end))
         in_code = code and end <= spans[code - 1][1]
         if not in_code and _QUOTES.get(marks[0]) != marks[1]:
-            found.append(match)
-    return _meant(text, found) or _spoken(text)
+            matches.append(match)
+    return _meant(text, matches) or _spoken(text)
 
 
 def _spoken(text: str) -> list[tuple[str, int, int]]:
-    """Tags in words. One that is not followed by an answer counts where the text is cut off."""
+    """Return tags in words. One that no answer follows counts where the text is cut off."""
     for opening, answering in _SPOKEN:
         if opened := opening.match(text):
             begun = answering.search(text, opened.end())
@@ -123,7 +123,7 @@ def _spoken(text: str) -> list[tuple[str, int, int]]:
 
 
 def _meant(text: str, found: list[re.Match]) -> list[tuple[str, int, int]]:
-    """Of what looks like a tag what is one, as (kind, start, end): see `srlib.thoughts`."""
+    """Return the matches that are tags, as (kind, start, end): see `srlib.thoughts`."""
     if len(found) > 1:  # within a thought Seed-OSS counts its tokens; it opens none
         found = [m for m in found if "reflect" not in m[0].lower()] or found[:1]
     kinds = [m.lastgroup for m in found]

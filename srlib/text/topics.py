@@ -34,8 +34,8 @@ class Sentence(NamedTuple):
 
 
 def sentences(text: str) -> list[Sentence]:
-    """Sentences that hold a word, without list markers; the fences of code blocks are none."""
-    found, at = [], 0
+    """Return the sentences that hold a word, without list markers and fences of code blocks."""
+    parts, at = [], 0
     for end in _END.finditer(text):
         marker = _MARKER.match(text, at, end.start())
         if marker and marker.end() == end.start():
@@ -45,13 +45,13 @@ def sentences(text: str) -> list[Sentence]:
         said = text[start : end.start()].rstrip()
         if any(map(str.isalnum, said)) and not said.startswith("```"):
             order = phrases("order").match(said)
-            found.append(Sentence(start, said, bool(marker), order.end() if order else 0))
+            parts.append(Sentence(start, said, bool(marker), order.end() if order else 0))
         at = end.end()
-    return found
+    return parts
 
 
 def goal(text: str) -> str:
-    """The first sentence with a goal phrase and a topic, or ""."""
+    """Return the first sentence with a goal phrase and a topic, or ""."""
     for _, said, *_ in sentences(text):
         groups = ("asked", "planned", "announced")
         if stems(said) and any(phrases(g).search(said) for g in groups):
@@ -60,16 +60,16 @@ def goal(text: str) -> str:
 
 
 def overlap(asked: frozenset[str], text: str) -> float:
-    """The share of the request's stems in the text; what it says of the user's wish is left out
-    where `ENOUGH` is left. 1 for a request without stems."""
+    """Return the share of the request's stems in the text, without its sentences on the user's wish
+    where at least `ENOUGH` stems remain. 1 for a request without stems."""
     body = [s.text for s in sentences(text) if not phrases("asked").search(s.text)]
-    told = stems("\n".join(body))
-    told = told if len(told) >= ENOUGH else stems(text)
-    return len(asked & told) / len(asked) if asked else 1.0
+    text_stems = stems("\n".join(body))
+    text_stems = text_stems if len(text_stems) >= ENOUGH else stems(text)
+    return len(asked & text_stems) / len(asked) if asked else 1.0
 
 
 def arithmetic(text: str) -> bool:
-    """Whether a text, code aside, has two signs of arithmetic: sums, "how many", units."""
+    """Return whether a text, code aside, has two signs of arithmetic: sums, "how many", units."""
     prose = CODE.sub(" ", text)
     return sum(len(phrases(g).findall(prose)) for g in ("equations", "wordproblem")) >= 2
 
@@ -80,7 +80,7 @@ def text(value: object) -> str:
 
 @cache
 def phrases(group: str) -> re.Pattern[str]:
-    """One of the asset's groups of patterns, compiled; its head says how they are written."""
+    """Compile one of the asset's groups of patterns; the asset's head says how they are written."""
     asset = resources.asset("failures.yaml")
     text = re.sub(r"<([a-z_]+)>", lambda m: asset[m[1]].strip(), "|".join(asset[group]))
     text = text.replace(" ?", r"\s*").replace(" ", r"\s+").replace("'", "['’]")
@@ -89,7 +89,7 @@ def phrases(group: str) -> re.Pattern[str]:
 
 @cache
 def words(group: str) -> frozenset[str]:
-    """The stems of one of the asset's lists of words."""
+    """Return the stems of one of the asset's lists of words."""
     return frozenset(map(stem, resources.asset("failures.yaml")[group].split()))
 
 
@@ -101,7 +101,7 @@ def stem(word: str) -> str:
 
 
 def subjects(text: str) -> frozenset[str]:
-    """The content stems that can name a topic: neither number words nor single letters."""
+    """Return the content stems that can name a topic: neither number words nor single letters."""
     return frozenset(s for s in stems(text) if len(s) > 2) - _number_words()
 
 
@@ -112,9 +112,9 @@ def _number_words() -> frozenset[str]:
 
 
 def stems(text: str) -> frozenset[str]:
-    """The content stems of a text: no function words, no words of asking, no figures."""
-    told = {stem(w) for w in folded(text).split() if len(w) > 1 and not w[0].isdigit()}
-    return frozenset(told - words("stop") - words("scaffolding"))
+    """Return the content stems of a text: no function words, no words of asking, no figures."""
+    all_stems = {stem(w) for w in folded(text).split() if len(w) > 1 and not w[0].isdigit()}
+    return frozenset(all_stems - words("stop") - words("scaffolding"))
 
 
 def folded(text: str) -> str:

@@ -31,7 +31,7 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
 
 
 def own_words(answer: str) -> str:
-    """The answer with all that is not its own words replaced by spaces, of the same length."""
+    """Return the answer with all but its own words replaced by spaces, of the same length."""
     text = _of_json(answer) or _of_fence(answer) or _of_quote(answer) or answer
     own = blank(_NOT_OWN, text)
     if text.lstrip().startswith('"') and len(_WORD.findall(own)) < 3:
@@ -40,18 +40,18 @@ def own_words(answer: str) -> str:
 
 
 def blank(pattern: re.Pattern[str], text: str) -> str:
-    """The text with every match replaced by as many spaces, so that positions stay."""
+    """Return the text with every match replaced by as many spaces, so that positions stay."""
     return pattern.sub(lambda m: " " * len(m[0]), text)
 
 
 def _only(text: str, spans: list[tuple[int, int]]) -> str:
-    """The text with everything outside the spans replaced by spaces, or by ends of a line."""
-    kept = [" "] * len(text)
+    """Return the text with all outside the spans replaced by spaces, or by ends of a line."""
+    characters = [" "] * len(text)
     for start, end in spans:
-        kept[start:end] = text[start:end]
+        characters[start:end] = text[start:end]
         if end < len(text):
-            kept[end] = "\n"
-    return "".join(kept)
+            characters[end] = "\n"
+    return "".join(characters)
 
 
 def _of_json(answer: str) -> str | None:
@@ -69,7 +69,7 @@ def _of_json(answer: str) -> str | None:
 
 
 def _of_fence(answer: str) -> str | None:
-    """A fence around the whole answer: its text, or of code what it prints and remarks."""
+    """Return the text in a fence around the whole answer, or of code what it prints and remarks."""
     inside = _FENCE.match(answer)
     if not inside:
         return None
