@@ -263,9 +263,8 @@ def test_a_report_that_fails_does_not_lose_a_finished_run(base, capsys, monkeypa
         raise OSError("disk\non fire")
 
     monkeypatch.setattr(run, "is_made", lambda file: True)
-    monkeypatch.setattr(
-        cli, "_checked", lambda targets, _: [(file, {}) for file in cli._files(targets)]
-    )
+    checked = [(file, {}) for file in cli._files([profile(base)])]
+    monkeypatch.setattr(cli, "_checked", lambda targets, changes: checked)
     monkeypatch.setattr(site, "write", broken)
     cli.run([profile(base)], force=False)
     said = capsys.readouterr()
