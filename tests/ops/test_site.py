@@ -263,10 +263,11 @@ def test_a_report_that_fails_does_not_lose_a_finished_run(base, capsys, monkeypa
         raise OSError("disk\non fire")
 
     monkeypatch.setattr(run, "is_made", lambda file: True)
-    checked = [(file, {}) for file in cli._files([profile(base)])]
-    monkeypatch.setattr(cli, "_checked", lambda targets, changes: checked)
+    targets = [profile(base)]
+    checked = [(file, {}) for file in cli._files(targets)]
+    monkeypatch.setattr(cli, "_checked", lambda *_: checked)
     monkeypatch.setattr(site, "write", broken)
-    cli.run([profile(base)], force=False)
+    cli.run(targets, force=False)
     said = capsys.readouterr()
     assert said.err == "warning: no report was written: disk on fire\n"
     assert said.out.splitlines()[-1].startswith("1 notebooks in")
