@@ -94,9 +94,9 @@ def test_a_model_with_random_weights_has_no_attack_success(outputs):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from srlib.models import loading
+    from srlib.text import embedded
 
-    tokenizer, _ = loading.embedded(outputs)
+    tokenizer, _ = embedded.reader(outputs)
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     shape |= {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": len(tokenizer)}
